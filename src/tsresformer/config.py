@@ -1,0 +1,298 @@
+"""Typed, validated configuration: built-in defaults <- TOML <- ``--set section.key=value``."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from tsresformer.errors import ConfigError
+
+AnySection = TypeVar("AnySection", bound="Section")
+
+
+class Section(BaseModel):
+    """Base of every configuration class: immutable, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_sentence(type(self), error)) from None
+
+
+class FeatureConfig(Section):
+    """How audio becomes a log-mel spectrum; framing as in librosa (centred, zero-padded, Hann).
+
+    The defaults are our choice: 22,050 Hz and a hop of 512 give 43 frames a second, enough for
+    beats, at a cost that two cores can train on.
+    """
+
+    sample_rate: PositiveInt = 22050
+    n_fft: int = Field(2048, ge=16)
+    win_length: PositiveInt | None = None
+    hop_length: PositiveInt = 512
+    n_mels: PositiveInt = 128
+    f_min: float = Field(0.0, ge=0)
+    f_max: PositiveFloat | None = None
+    reference: Literal["max"] | PositiveFloat = "max"
+    top_db: PositiveFloat = 80.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_defaults(cls, values: Any) -> Any:
+        values = dict(values)
+        if values.get("win_length") is None:
+            values["win_length"] = values.get("n_fft", 2048)
+        if values.get("f_max") is None:
+            rate = values.get("sample_rate", 22050)
+            values["f_max"] = rate / 2 if isinstance(rate, int | float) and rate > 0 else None
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        assert self.win_length is not None and self.f_max is not None
+        if self.win_length > self.n_fft:
+            raise ValueError(f"win_length {self.win_length} is larger than n_fft {self.n_fft}")
+        if not self.f_min < self.f_max <= self.sample_rate / 2:
+            raise ValueError(
+                f"f_min {self.f_min:g} < f_max {self.f_max:g} <= sample_rate / 2 "
+                f"({self.sample_rate / 2:g}) does not hold"
+            )
+        return self
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames in one second of audio."""
+        return self.sample_rate / self.hop_length
+
+
+class SliceConfig(Section):
+    """How a track is cut. Fixed cutting is the paper's; random windows are our choice.
+
+    `slice_hop_s` is the step of fixed cutting, in training and in inference; None means no
+    overlap. With `windows = "random"`, training draws one window a track and epoch instead.
+    """
+
+    slice_s: PositiveFloat = 3.0
+    slice_hop_s: PositiveFloat | None = None
+    windows: Literal["fixed", "random"] = "fixed"
+
+    @property
+    def hop_s(self) -> float:
+        """The step between slices in seconds."""
+        return self.slice_s if self.slice_hop_s is None else self.slice_hop_s
+
+
+Attention = Literal["time_frequency", "time", "frequency", "se", "cbam", "eca", "none"]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "ts_resformer": {},
+    "res_transformer": {"attention": "none"},
+    "resnet_only": {"attention": "none", "right": False},
+    "transformer_only": {"attention": "none", "left": False},
+}
+
+
+class ModelConfig(Section):
+    """The network (see `tsresformer.models`); widths and depths are our choice.
+
+    `preset` names one of the paper's four architectures; every other key refines it.
+    """
+
+    preset: Literal["ts_resformer", "res_transformer", "resnet_only", "transformer_only"] = (
+        "ts_resformer"
+    )
+    attention: Attention = "time_frequency"
+    left: bool = True
+    right: bool = True
+    front_channels: PositiveInt = 8
+    front_stride: PositiveInt = 2
+    time_kernels: tuple[PositiveInt, ...] = Field((3, 7, 15), min_length=1)
+    frequency_kernels: tuple[PositiveInt, ...] = Field((3, 7, 15), min_length=1)
+    learned_fusion: bool = True
+    residual_widths: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), min_length=1)
+    residual_depths: tuple[PositiveInt, ...] = Field((1, 1, 1, 1), min_length=1)
+    d_model: PositiveInt = 96
+    n_heads: PositiveInt = 4
+    n_layers: PositiveInt = 4
+    d_feedforward: PositiveInt = 192
+    token_stride: PositiveInt = 1
+    encoder_dropout: float = Field(0.1, ge=0, lt=1)
+    head_dropout: float = Field(0.3, ge=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_preset(cls, values: Any) -> Any:
+        preset = PRESETS.get(str(values.get("preset", "ts_resformer")), {})
+        return {**preset, **values}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not (self.left or self.right):
+            raise ValueError("left and right are both false, so no branch is left")
+        if len(self.residual_widths) != len(self.residual_depths):
+            raise ValueError("residual_widths and residual_depths differ in length")
+        if self.d_model % (2 * self.n_heads):
+            raise ValueError(f"d_model {self.d_model} is no multiple of 2 * n_heads")
+        if any(k % 2 == 0 for k in self.time_kernels + self.frequency_kernels):
+            raise ValueError("time_kernels and frequency_kernels must be odd")
+        return self
+
+
+class AugmentConfig(Section):
+    """Training-time augmentation of log-mel slices; our choice throughout."""
+
+    time_masks: int = Field(2, ge=0)
+    time_mask_fraction: float = Field(0.15, ge=0, le=1)
+    frequency_masks: int = Field(2, ge=0)
+    frequency_mask_fraction: float = Field(0.12, ge=0, le=1)
+    mixup_alpha: float = Field(0.3, ge=0)
+    time_shift: bool = Field(False, description="rotate the slice in time")
+    gain_db: float = Field(3.0, ge=0, description="deviation of a random equalisation")
+
+
+class TrainConfig(Section):
+    """Optimisation; our choice throughout."""
+
+    epochs: PositiveInt = 20
+    batch_size: int = Field(32, ge=2, multiple_of=2, description="slices in one step")
+    learning_rate: PositiveFloat = 2e-3
+    weight_decay: float = Field(0.02, ge=0)
+    schedule: Literal["one_cycle", "cosine"] = "one_cycle"
+    warmup_fraction: float = Field(0.25, gt=0, lt=1)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    averaging: Literal["none", "ema", "swa"] = "ema"
+    ema_decay: float = Field(0.998, gt=0, lt=1)
+    swa_fraction: float = Field(0.25, gt=0, le=1, description="last part of the epochs")
+    clip_norm: PositiveFloat = 1.0
+    class_weights: bool = False
+    patience: PositiveInt | None = Field(None, description="epochs without gain; None: all")
+    dev_fraction: float = Field(0.1, gt=0, lt=1, description="of the training artists")
+
+
+class Config(Section):
+    """Everything that one training run depends on besides the manifest and the store."""
+
+    task: Literal["single", "multi"] = "single"
+    seed: int = Field(0, ge=0)
+    slicing: SliceConfig = SliceConfig()
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def shipped_configs() -> list[str]:
+    """Names of the training configurations in the package."""
+    folder = resources.files("tsresformer") / "configs"
+    return sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+def load_config(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a training configuration: a path or a shipped name, then ``a.b=value`` overrides.
+
+    >>> load_config("ts_resformer", ["train.epochs=3"]).train.epochs
+    3
+    """
+    values = _read_toml(_find(name_or_path))
+    for text in overrides:
+        _override(values, text)
+    return _build(Config, values, str(name_or_path))
+
+
+def load_features(path: str | Path) -> FeatureConfig:
+    """Read a FeatureConfig from a TOML file with its keys at top level."""
+    return _build(FeatureConfig, _read_toml(Path(path)), str(path))
+
+
+def _build(section: type[AnySection], values: dict[str, Any], source: str) -> AnySection:
+    try:
+        return section(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def _find(name_or_path: str | Path) -> Path:
+    shipped = shipped_configs()
+    if str(name_or_path) in shipped:
+        return Path(str(resources.files("tsresformer") / "configs" / f"{name_or_path}.toml"))
+    if not Path(name_or_path).is_file():
+        raise ConfigError(
+            f"{name_or_path}: no such file and no shipped configuration "
+            f"(shipped: {', '.join(shipped)})"
+        )
+    return Path(name_or_path)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {text}: write it as section.key=value")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {text}: {section} is no section")
+    values[last] = parsed
+
+
+def _sentence(section: type[Section], error: ValidationError) -> str:
+    """Every problem of a pydantic error in one readable sentence."""
+    problems = []
+    for item in error.errors(include_url=False):
+        where = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            problems.append(f"unknown key {where}{suggestion(where, _keys(section))}")
+        elif item["type"] == "value_error":
+            problems.append(str(item["ctx"]["error"]))
+        else:
+            problems.append(f"{where} = {item['input']!r}: {item['msg'].lower()}")
+    return "; ".join(problems)
+
+
+def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in section.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` when a known word is close, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def resolved(section: Section) -> Mapping[str, Any]:
+    """Plain JSON-compatible values of a configuration, defaults included."""
+    return section.model_dump(mode="json")
