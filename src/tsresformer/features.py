@@ -1,0 +1,179 @@
+"""Log-mel spectra in NumPy: the only implementation, for training and inference alike.
+
+Framing, windowing, STFT, mel filter bank, logarithmic compression. A stream yields absolute
+decibels; `reference_to` then refers a track or a slice to its own maximum and clips it at
+`top_db`. The exported network applies the same definition to each slice.
+
+References
+----------
+Stevens, Volkmann & Newman 1937 (the mel scale, in Slaney's variant as librosa has it).
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsresformer.config import FeatureConfig
+from tsresformer.errors import AudioError
+
+Array = NDArray[np.float32]
+
+MIN_POWER = 1e-10
+"""Power floor before the logarithm, as in librosa's `power_to_db`."""
+
+SILENT_PEAK = 1e-3
+"""A track whose samples all stay below this (-60 dBFS) is silent."""
+
+FRAMES_PER_BLOCK = 32
+"""Frames that are transformed together: their spectra fit a core's second-level cache."""
+
+
+def log_mel(waveform: NDArray[np.floating], config: FeatureConfig) -> Array:
+    """Log-mel spectrogram of one track.
+
+    Parameters
+    ----------
+    waveform : shape (n_samples,), mono, in [-1, 1]
+    config : FeatureConfig
+
+    Returns
+    -------
+    log_mel : shape (n_mels, n_frames), float32; with `reference="max"`, dB relative to the
+        track's maximum, in [-top_db, 0]
+
+    Raises
+    ------
+    AudioError : the waveform is shorter than one window, or not finite
+
+    Examples
+    --------
+    >>> tone = np.sin(np.arange(22050) * 2 * np.pi * 440 / 22050)
+    >>> log_mel(tone, FeatureConfig()).shape
+    (128, 44)
+    """
+    stream = LogMelStream(config)
+    return reference_to(np.concatenate([stream.push(waveform), stream.finish()], axis=1), config)
+
+
+def reference_to(log_mel_db: Array, config: FeatureConfig) -> Array:
+    """Refer absolute decibels to the maximum (or a fixed power) and clip at `top_db`.
+
+    Parameters
+    ----------
+    log_mel_db : shape (..., n_mels, n_frames); the maximum is taken over the last two axes
+    """
+    loudest = log_mel_db.max(axis=(-2, -1), keepdims=True)
+    reference = loudest if config.reference == "max" else fixed_reference_db(config)
+    clipped: Array = np.maximum(log_mel_db, loudest - np.float32(config.top_db)) - reference
+    return clipped
+
+
+def fixed_reference_db(config: FeatureConfig) -> np.float32:
+    """Decibels of a fixed reference power."""
+    return np.float32(10 * np.log10(max(MIN_POWER, float(config.reference))))
+
+
+class LogMelStream:
+    """Log-mel frames of a waveform that arrives in blocks of any size.
+
+    Frames are always computed in the same groups of `FRAMES_PER_BLOCK`, so the values do not
+    depend, to the bit, on how the waveform was divided.
+    """
+
+    def __init__(self, config: FeatureConfig) -> None:
+        self.config = config
+        self._margin = config.n_fft // 2
+        self._pending = np.zeros(self._margin, dtype=np.float32)
+        self._n_samples = 0
+
+    def push(self, waveform: NDArray[np.floating]) -> Array:
+        """Take the next samples; return the frames (n_mels, n) that they complete."""
+        waveform = np.asarray(waveform, dtype=np.float32)
+        if waveform.ndim != 1:
+            raise AudioError("waveform", f"has shape {waveform.shape}", "pass one mono channel")
+        if not np.isfinite(waveform).all():
+            raise AudioError("waveform", "holds values that are not finite", "replace them first")
+        self._n_samples += waveform.size
+        self._pending = np.concatenate([self._pending, waveform])
+        return self._emit(final=False)
+
+    def finish(self) -> Array:
+        """Return the last frames (n_mels, n), which reach into the padding at the end."""
+        assert self.config.win_length is not None
+        if self._n_samples < self.config.win_length:
+            raise AudioError(
+                "waveform",
+                f"{self._n_samples} samples are less than one window ({self.config.win_length})",
+                "use a longer recording",
+                status="incomplete",
+            )
+        tail = np.zeros(self._margin, dtype=np.float32)
+        self._pending = np.concatenate([self._pending, tail])
+        return self._emit(final=True)
+
+    def _emit(self, *, final: bool) -> Array:
+        config, hop = self.config, self.config.hop_length
+        n_frames = max(0, 1 + (self._pending.size - config.n_fft) // hop)
+        if not final:
+            n_frames -= n_frames % FRAMES_PER_BLOCK
+        out = np.empty((config.n_mels, n_frames), dtype=np.float32)
+        if n_frames:
+            frames = np.lib.stride_tricks.sliding_window_view(self._pending, config.n_fft)[::hop]
+            window, bank = _window(config), _mel_bank_transposed(config)
+            for start in range(0, n_frames, FRAMES_PER_BLOCK):
+                stop = min(start + FRAMES_PER_BLOCK, n_frames)
+                spectrum = np.fft.rfft(frames[start:stop] * window)
+                power = spectrum.real**2 + spectrum.imag**2
+                mel = np.maximum(power @ bank, np.float32(MIN_POWER))
+                out[:, start:stop] = (np.float32(10) * np.log10(mel)).T
+        self._pending = self._pending[n_frames * hop :].copy()
+        return out
+
+
+@functools.lru_cache(maxsize=8)
+def mel_filter_bank(config: FeatureConfig) -> Array:
+    """Triangular mel filters of equal area (Slaney), shape (n_mels, n_fft // 2 + 1)."""
+    assert config.f_max is not None
+    edges = _mel_to_hz(
+        np.linspace(_hz_to_mel(config.f_min), _hz_to_mel(config.f_max), config.n_mels + 2)
+    )
+    bins = np.fft.rfftfreq(config.n_fft, 1 / config.sample_rate)
+    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    area = 2 / (edges[2:] - edges[:-2])
+    bank = np.maximum(0, np.minimum(rising, falling)) * area[:, None]
+    return bank.astype(np.float32)
+
+
+@functools.lru_cache(maxsize=8)
+def _mel_bank_transposed(config: FeatureConfig) -> Array:
+    return np.ascontiguousarray(mel_filter_bank(config).T)
+
+
+@functools.lru_cache(maxsize=8)
+def _window(config: FeatureConfig) -> Array:
+    """Periodic Hann window, centred in n_fft samples."""
+    assert config.win_length is not None
+    length = config.win_length
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+    left = (config.n_fft - length) // 2
+    return np.pad(hann, (left, config.n_fft - length - left)).astype(np.float32)
+
+
+# Slaney's mel scale: linear up to 1 kHz (15 mel), then 27 mel for each factor of 6.4.
+_LINEAR_HZ_PER_MEL, _BREAK_HZ, _BREAK_MEL = 200 / 3, 1000.0, 15.0
+_LOG_STEP = np.log(6.4) / 27
+
+
+def _hz_to_mel(hz: float) -> float:
+    if hz < _BREAK_HZ:
+        return hz / _LINEAR_HZ_PER_MEL
+    return float(_BREAK_MEL + np.log(hz / _BREAK_HZ) / _LOG_STEP)
+
+
+def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    exponential = _BREAK_HZ * np.exp(_LOG_STEP * (mel - _BREAK_MEL))
+    return np.where(mel < _BREAK_MEL, mel * _LINEAR_HZ_PER_MEL, exponential)
