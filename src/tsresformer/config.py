@@ -270,21 +270,12 @@ def _sentence(section: type[Section], error: ValidationError) -> str:
     for item in error.errors(include_url=False):
         where = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            problems.append(f"unknown key {where}{suggestion(where, _keys(section))}")
+            problems.append(f"unknown key {where}{suggestion(where, section.model_fields)}")
         elif item["type"] == "value_error":
-            problems.append(str(item["ctx"]["error"]))
+            problems.append(": ".join(filter(None, [where, str(item["ctx"]["error"])])))
         else:
             problems.append(f"{where} = {item['input']!r}: {item['msg'].lower()}")
     return "; ".join(problems)
-
-
-def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
-    for name, field in section.model_fields.items():
-        keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _keys(field.annotation, f"{prefix}{name}.")
-    return keys
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

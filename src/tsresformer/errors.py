@@ -56,7 +56,7 @@ def _audio_error(path: str, problem: str, remedy: str, status: str) -> AudioErro
     return AudioError(path, problem, remedy, status=status)
 
 
-class ConfigError(TsResformerError):
+class ConfigError(TsResformerError, ValueError):
     """A configuration has an unknown key or a value out of range."""
 
 
