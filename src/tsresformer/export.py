@@ -1,0 +1,205 @@
+"""From a training run to a bundle: export, check parity, calibrate, write the card."""
+
+from __future__ import annotations
+
+import io
+import logging
+import platform
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from safetensors.torch import save
+from torch.utils.flop_counter import FlopCounterMode
+
+from tsresformer.bundle import Bundle, bundle_record, write_bundle
+from tsresformer.card import model_card
+from tsresformer.errors import BundleError
+from tsresformer.manifest import Manifest
+from tsresformer.metrics import accuracy, fit_temperature, nll, unsure_threshold
+from tsresformer.models.ts_resformer import Output, TSResformer
+from tsresformer.slicing import n_slice_frames, probabilities
+from tsresformer.store import FeatureStore
+from tsresformer.training.data import SliceBatches
+from tsresformer.training.run import Run
+
+PARITY = 1e-4
+"""Largest difference allowed between PyTorch and ONNX Runtime, in any output."""
+
+TARGET_PRECISION = 0.8
+"""Predictions under the unsure threshold are left out until this share of the rest is right."""
+
+
+def export(
+    run: Run | str | Path,
+    out: str | Path,
+    *,
+    name: str | None = None,
+    manifest: Manifest | None = None,
+    store: FeatureStore | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Bundle:
+    """Turn the best epoch of a run into a bundle.
+
+    Parameters
+    ----------
+    name : what outputs call the model; the folder's name by default
+    manifest, store : what the run was trained on, if they have moved since
+
+    Raises
+    ------
+    BundleError : the exported network differs from the trained one, or `out` exists
+    """
+    run = run if isinstance(run, Run) else Run.load(run)
+    out = Path(out)
+    manifest = manifest or Manifest.read(run.record["manifest"])
+    store = store or FeatureStore.open(run.record["store"])
+    network = TSResformer(run.config.model, run.features, len(run.record["labels"]))
+    network.load_state_dict(run.weights())
+    network.eval()
+    on_step("exporting the network to ONNX")
+    graph = to_onnx(network, run.features.n_mels, n_slice_frames(run.config.slicing, run.features))
+    on_step("calibrating on the development fold")
+    calibration = calibrate(graph, run, manifest, store)
+    record = bundle_record(
+        name=name or out.name.removesuffix(".bundle"),
+        task=run.config.task,
+        labels=tuple(run.record["labels"]),
+        features=run.features,
+        slicing=run.config.slicing,
+        model=run.config.model,
+        temperature=calibration.pop("temperature"),
+        unsure_below=calibration.pop("unsure_below"),
+        training={
+            **{key: value for key, value in run.record.items() if key not in _LOCAL},
+            "n_training_tracks": len(run.record["training_tracks"]),
+            "result": run.result if run.finished else None,
+        },
+        metrics={"development": calibration},
+        cost=cost(network, run.features.n_mels, n_slice_frames(run.config.slicing, run.features)),
+        versions={
+            "python": platform.python_version(),
+            **{p: version(p) for p in ("ts-resformer", "torch", "onnx", "onnxruntime")},
+        },
+    )
+    weights = save({k: v.contiguous() for k, v in network.state_dict().items()})
+    return write_bundle(out, record, graph, weights, model_card(record))
+
+
+# Paths of this machine, and lists that make no sense without its manifest.
+_LOCAL = ("manifest", "store", "training_tracks", "format")
+
+
+def to_onnx(network: TSResformer, n_mels: int, n_frames: int) -> bytes:
+    """Export with dynamic batch and frames, and compare with the network on several shapes.
+
+    Raises
+    ------
+    BundleError : an output differs by more than `PARITY`
+    """
+    network = network.to(memory_format=torch.contiguous_format)
+    batch, frames = torch.export.Dim("batch"), torch.export.Dim("n_frames", min=8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network,
+            (torch.randn(2, n_mels, max(n_frames, 16)),),
+            input_names=["log_mel"],
+            output_names=list(Output._fields),
+            dynamic_shapes={"log_mel": {0: batch, 2: frames}},
+            dynamo=True,
+            optimize=True,
+            verbose=False,
+        )
+    assert program is not None
+    buffer = io.BytesIO()
+    onnx.save_model(program.model_proto, buffer)
+    graph = buffer.getvalue()
+    _check_parity(network, graph, n_mels, sorted({8, 31, n_frames, n_frames + 1}))
+    return graph
+
+
+def _check_parity(network: TSResformer, graph: bytes, n_mels: int, lengths: list[int]) -> None:
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    for n_frames in lengths:
+        for batch in (1, 3):
+            log_mel = torch.randn(batch, n_mels, n_frames, generator=generator) * 15 - 40
+            with torch.no_grad():
+                expected = network(log_mel)
+            found = session.run(list(Output._fields), {"log_mel": log_mel.numpy()})
+            for name, ours, theirs in zip(Output._fields, expected, found, strict=True):
+                worst = float(np.abs(ours.numpy() - theirs).max())
+                if not worst <= PARITY:
+                    raise BundleError(
+                        f"the exported network differs from the trained one: {name} by "
+                        f"{worst:.2g} at {batch} x {n_frames} frames (allowed {PARITY:g})"
+                    )
+
+
+def calibrate(
+    graph: bytes, run: Run, manifest: Manifest, store: FeatureStore
+) -> dict[str, Any]:
+    """Fit temperature and unsure threshold on the run's development fold.
+
+    Returns
+    -------
+    values : temperature, unsure_below, n_tracks, accuracy, nll, nll_uncalibrated, coverage
+    """
+    logits, truth = _development_logits(graph, run, manifest, store)
+    labels = truth.argmax(1) if run.config.task == "single" else truth.astype(bool)
+    temperature = fit_temperature(logits, labels)
+    likely = probabilities(logits, temperature, run.config.task)
+    threshold = unsure_threshold(labels, likely, TARGET_PRECISION)
+    return {
+        "temperature": round(temperature, 6),
+        "unsure_below": round(threshold, 6),
+        "n_tracks": len(labels),
+        "accuracy": float(accuracy(labels, likely)),
+        "nll": float(nll(labels, likely)),
+        "nll_uncalibrated": float(nll(labels, probabilities(logits, 1.0, run.config.task))),
+        "coverage": float((likely.max(1) >= threshold).mean()),
+    }
+
+
+def _development_logits(
+    graph: bytes, run: Run, manifest: Manifest, store: FeatureStore
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean logits and targets of the development tracks, from the exported network."""
+    wanted = set(run.record["development_tracks"])
+    tracks = [track for track in store.serve(manifest) if track.track_id in wanted]
+    if len(tracks) != len(wanted):
+        raise BundleError(
+            f"{run.folder}: {len(wanted) - len(tracks)} of its development tracks are not in "
+            f"{manifest.path}; name the manifest and the store that it was trained with"
+        )
+    batches = SliceBatches(
+        store, manifest, tracks, run.record["labels"], run.config, micro_batch=16, training=False
+    )
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    total = np.zeros(batches.targets.shape)
+    count = np.zeros((len(tracks), 1))
+    for batch in batches:
+        (logits,) = session.run(["logits"], {"log_mel": batch.log_mel.numpy()})
+        np.add.at(total, batch.track.numpy(), logits)
+        np.add.at(count, batch.track.numpy(), 1)
+    scored = count[:, 0] > 0
+    return (total / np.maximum(count, 1))[scored], batches.targets[scored]
+
+
+def cost(network: TSResformer, n_mels: int, n_frames: int) -> dict[str, int]:
+    """Parameters, and multiply-adds of one slice."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, n_mels, n_frames))
+    return {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "multiply_adds": counter.get_total_flops() // 2,
+        "n_frames": n_frames,
+    }

@@ -1,0 +1,350 @@
+"""Train a network: from a manifest and a store to a run folder.
+
+A run folder holds ``run.json`` (the resolved configuration and what it was applied to),
+``last.ckpt`` and ``best.ckpt`` (tensors and plain types), ``metrics.csv``, TensorBoard events,
+and, once training is complete, ``result.json``.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    ModelCheckpoint,
+    TQDMProgressBar,
+    WeightAveraging,
+)
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch.optim.swa_utils import get_swa_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from tsresformer.bundle import Bundle
+from tsresformer.config import Config, load_config, resolved
+from tsresformer.errors import ConfigError, TrainingError
+from tsresformer.files import atomic_write
+from tsresformer.manifest import Manifest, Track
+from tsresformer.models.ts_resformer import TSResformer
+from tsresformer.splits import check_groups, development_fold, parse_protocol
+from tsresformer.store import FeatureStore
+from tsresformer.training.data import SliceBatches
+from tsresformer.training.module import GenreModule
+from tsresformer.training.run import Run
+
+STATISTICS_TRACKS = 512
+"""Training tracks whose slices give the mean of each band and the overall deviation."""
+
+MEMORY_SHARE = 0.5
+"""Part of the free memory that a micro-batch's activations may take."""
+
+
+def fit(
+    config: Config | str | Path,
+    manifest: Manifest | str | Path,
+    store: FeatureStore | str | Path,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    init: str | Path | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train on a manifest's training split; select on a development fold cut out of it.
+
+    Parameters
+    ----------
+    config : a Config, a TOML file, or the name of a shipped one
+    out : the run folder; must be new unless `resume`
+    resume : go on after the last finished epoch
+    init : a bundle whose weights to start from; its model replaces the configuration's
+
+    Raises
+    ------
+    ConfigError, ManifestError, StoreError, BundleError, TrainingError
+    """
+    config = config if isinstance(config, Config) else load_config(config)
+    manifest = manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)
+    store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
+    initial = Bundle.load(init) if init is not None else None
+    if initial is not None:
+        config = _adopt(config, initial, store)
+    check_groups(manifest)
+    plan = _plan(config, manifest, store)
+    run = Run.begin(out, plan.record, resume=resume)
+    if run.finished:
+        return run
+    torch.set_num_threads(_n_cores())
+    pl.seed_everything(config.seed, verbose=False)
+    network = TSResformer(config.model, store.features, len(plan.vocabulary))
+    _standardise(network, plan.training)
+    if initial is not None:
+        _load_weights(network, initial, plan.vocabulary)
+    network = network.to(memory_format=torch.channels_last)
+    plan.training.micro_batch = _micro_batch(network, plan.training)
+    n_steps = config.train.epochs * plan.training.n_effective
+    module = GenreModule(
+        network,
+        config,
+        n_steps=n_steps,
+        class_weights=_class_weights(plan.training.targets, config),
+        development=plan.development,
+    )
+    trainer = _trainer(run, plan.training, progress=progress)
+    loaders = [DataLoader(data, batch_size=None) for data in (plan.training, plan.development)]
+    plan.training.current_epoch = lambda: trainer.current_epoch
+    checkpoint = run.last if resume and run.last.is_file() else None
+    trainer.fit(module, *loaders, ckpt_path=checkpoint, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    run.finish()
+    return run
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a run trains on."""
+
+    vocabulary: tuple[str, ...]
+    training: SliceBatches
+    development: SliceBatches
+    record: dict[str, Any]
+
+
+def _plan(config: Config, manifest: Manifest, store: FeatureStore) -> _Plan:
+    usable = {track.track_id for track in store.serve(manifest)}
+    candidates = [t for t in manifest.in_split("training") if t.track_id in usable]
+    if not candidates:
+        raise TrainingError(
+            f"{manifest.path}: no usable track in the training split; "
+            "'tsresformer data split' assigns splits"
+        )
+    vocabulary = tuple(sorted({label for track in candidates for label in track.labels}))
+    kept, held_out = development_fold(candidates, config.train.dev_fraction, config.seed)
+    if not kept or not held_out:
+        raise TrainingError(
+            f"{manifest.path}: too few artists to hold a development fold out of the training "
+            "split; give the tracks their artists (column group), or use more of them"
+        )
+
+    def batches(tracks: Sequence[Track], training: bool) -> SliceBatches:
+        size = config.train.batch_size
+        return SliceBatches(
+            store, manifest, tracks, vocabulary, config, micro_batch=size, training=training
+        )
+
+    record = {
+        "config": resolved(config),
+        "features": resolved(store.features),
+        "labels": list(vocabulary),
+        "protocol": str(parse_protocol(manifest.protocol)),
+        "manifest_key": manifest.key(),
+        "store": str(store.folder.resolve()),
+        "store_key": store.key,
+        "manifest": str(manifest.path.resolve()) if manifest.path else None,
+        "datasets": sorted({t.dataset for t in candidates if t.dataset}),
+        "licences": sorted({t.licence for t in candidates if t.licence}),
+        "training_tracks": [t.track_id for t in kept],
+        "development_tracks": [t.track_id for t in held_out],
+    }
+    return _Plan(vocabulary, batches(kept, True), batches(held_out, False), record)
+
+
+def _adopt(config: Config, bundle: Bundle, store: FeatureStore) -> Config:
+    """Take the bundle's model, whose weights are to be refined."""
+    if bundle.features != store.features:
+        raise ConfigError(
+            f"{bundle.name} was trained on other features than the store holds; build a store "
+            f"with 'tsresformer features MANIFEST --features {bundle.path} -o STORE'"
+        )
+    return config.model_copy(update={"model": bundle.model})
+
+
+def _load_weights(network: TSResformer, bundle: Bundle, vocabulary: Sequence[str]) -> None:
+    """Start from a bundle's weights; keep a new head when the genres differ."""
+    weights = bundle.weights()
+    if tuple(vocabulary) != bundle.labels:
+        weights = {name: value for name, value in weights.items() if not name.startswith("head.")}
+    missing, unexpected = network.load_state_dict(weights, strict=False)
+    if unexpected or any(not name.startswith("head.") for name in missing):
+        raise ConfigError(f"{bundle.name}: its weights do not fit its model; the bundle is damaged")
+
+
+def _standardise(network: TSResformer, training: SliceBatches) -> None:
+    """Set each band's mean and the overall deviation from training slices."""
+    step = max(1, len(training.tracks) // STATISTICS_TRACKS)
+    total, squares, count = 0.0, 0.0, 0
+    for index in range(0, len(training.tracks), step):
+        track = training.tracks[index]
+        frames = training.store.to_decibels(training.store.log_mel(track.track_id))
+        x = network.normalise.reference(torch.from_numpy(frames[None, :, : training.length]))[0]
+        total, squares = total + x.sum(1, dtype=torch.float64), squares + (x**2).sum(1).double()
+        count += x.shape[1]
+    mean = total / count
+    deviation = (squares / count - mean**2).clamp(min=0).mean().sqrt()
+    network.normalise.mean.copy_(mean.unsqueeze(1))
+    network.normalise.scale.copy_(deviation.clamp(min=1.0))
+
+
+def _class_weights(targets: np.ndarray, config: Config) -> torch.Tensor:
+    """Weights of the classes: equal, or inverse to how often each occurs, of mean 1."""
+    if not config.train.class_weights:
+        return torch.ones(targets.shape[1])
+    weights = 1 / np.maximum(targets.sum(0), 1)
+    return torch.from_numpy((weights / weights.mean()).astype(np.float32))
+
+
+def _micro_batch(network: TSResformer, training: SliceBatches) -> int:
+    """Largest part of the batch whose activations fit into memory, found by a trial of two."""
+    batch_size = training.config.train.batch_size
+    saved = 0
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal saved
+        saved += tensor.numel() * tensor.element_size()
+        return tensor
+
+    x = torch.zeros(2, training.store.features.n_mels, training.length)
+    trial = copy.deepcopy(network).train()  # batch norms remember what they see
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        trial(x)
+    budget = MEMORY_SHARE * _free_memory()
+    micro_batch = batch_size
+    while micro_batch % 4 == 0 and micro_batch * saved / 2 > budget:
+        micro_batch //= 2
+    return micro_batch
+
+
+def _free_memory() -> float:
+    if torch.cuda.is_available():
+        return float(torch.cuda.mem_get_info()[0])
+    return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _n_cores() -> int:
+    """Cores that this process may use, or what OMP_NUM_THREADS allows."""
+    return int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+
+
+class _History(Callback):
+    """Keep the metrics of every epoch, through resumes too."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._history: list[dict[str, float]] = []
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, step: int
+    ) -> None:
+        if step == 0:
+            self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        names = ("train_loss", "dev_loss", "dev_score")
+        values = {name: float(trainer.callback_metrics[name]) for name in names}
+        seconds = round(time.monotonic() - self._started, 2)
+        self._history.append({"epoch": trainer.current_epoch, **values, "seconds": seconds})
+        self._run.write_history(self._history)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self._history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._history = state_dict["history"]
+
+
+@torch.no_grad()
+def _ema(
+    decay: float, averages: Sequence[torch.Tensor], current: Sequence[torch.Tensor], n: Any
+) -> None:
+    """Move averages towards the current weights; fast at first, so that the start is forgotten."""
+    decay = min(decay, (1 + int(n)) / (10 + int(n)))
+    for average, value in zip(averages, current, strict=True):
+        if average.is_floating_point():
+            average.lerp_(value, 1 - decay)
+        else:
+            average.copy_(value)
+
+
+class _SWA(WeightAveraging):
+    """Equal average of the weights at the ends of the last epochs."""
+
+    def __init__(self, first_epoch: int) -> None:
+        super().__init__(multi_avg_fn=get_swa_multi_avg_fn())
+        self._first_epoch = first_epoch
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        return epoch_idx is not None and epoch_idx >= self._first_epoch
+
+
+class _AtomicCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are written whole or not at all."""
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        with atomic_write(path, "wb") as file:
+            torch.save(checkpoint, file)
+
+
+class _ProgressBar(TQDMProgressBar):
+    """Lightning's bar without the logger's version."""
+
+    def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, module)
+        metrics.pop("v_num", None)
+        return metrics
+
+
+def _averaging(config: Config) -> Iterable[Callback]:
+    train = config.train
+    if train.averaging == "ema":
+        yield WeightAveraging(multi_avg_fn=partial(_ema, train.ema_decay))
+    elif train.averaging == "swa":
+        yield _SWA(first_epoch=train.epochs - max(1, round(train.swa_fraction * train.epochs)))
+
+
+def _trainer(run: Run, training: SliceBatches, *, progress: bool) -> pl.Trainer:
+    config = training.config
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    checkpoints = {
+        "dirpath": run.folder,
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+    }
+    callbacks: list[Callback] = [
+        _History(run),
+        *_averaging(config),
+        ModelCheckpoint(filename="best", monitor="dev_score", mode="max", **checkpoints),
+        ModelCheckpoint(filename="last", **checkpoints),
+    ]
+    if config.train.patience is not None:
+        callbacks.append(EarlyStopping("dev_score", patience=config.train.patience, mode="max"))
+    if progress:
+        callbacks.append(_ProgressBar())
+    return pl.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_epochs=config.train.epochs,
+        accumulate_grad_batches=config.train.batch_size // training.micro_batch,
+        gradient_clip_val=config.train.clip_norm,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(run.folder, name="", version="tensorboard"),
+        plugins=[_AtomicCheckpoints()],
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10**9,
+        use_distributed_sampler=False,
+    )

@@ -1,0 +1,291 @@
+"""Training: it learns, repeats itself, resumes exactly, and refuses what it cannot use."""
+
+import csv
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tsresformer.config import FeatureConfig, load_config
+from tsresformer.datasets import arrays
+from tsresformer.errors import ConfigError, SplitError, StoreError, TrainingError
+from tsresformer.export import export
+from tsresformer.splits import split
+from tsresformer.store import build_store
+from tsresformer.training import fit as fit_module
+from tsresformer.training.data import SliceBatches
+from tsresformer.training.fit import fit
+from tsresformer.training.module import rate_factor
+from tsresformer.training.run import Run
+
+pytestmark = pytest.mark.torch
+
+FEATURES = FeatureConfig(sample_rate=16000, hop_length=1600, n_fft=2048, n_mels=16)
+TINY = [
+    "slicing.slice_s=2.0",
+    "model.front_channels=2",
+    "model.residual_widths=[8, 16]",
+    "model.residual_depths=[1, 1]",
+    "model.d_model=16",
+    "model.n_heads=2",
+    "model.n_layers=1",
+    "model.d_feedforward=16",
+    "train.batch_size=8",
+    "train.epochs=4",
+    "train.ema_decay=0.8",
+    "train.dev_fraction=0.2",
+]
+
+
+def config(*overrides):
+    return load_config("ts_resformer", [*TINY, *overrides])
+
+
+@pytest.fixture(scope="session")
+def bands(tmp_path_factory):
+    """48 tracks of 3 genres, each loud in bands of its own; 4 tracks an artist."""
+    folder = tmp_path_factory.mktemp("bands")
+    rng = np.random.default_rng(0)
+    log_mel = rng.normal(-50, 6, (48, 16, 60)).astype(np.float32)
+    rows = ["track_id,genre,split,artist_id"]
+    for i in range(48):
+        genre = i % 3
+        log_mel[i, 5 * genre : 5 * genre + 4] += 25
+        part = "test" if i // 12 == 3 else "training"
+        rows.append(f"t{i:02d},{'abc'[genre]},{part},artist{i // 12}-{i % 6}")
+    np.save(folder / "x.npy", log_mel)
+    (folder / "t.csv").write_text("\n".join(rows))
+    manifest = split(arrays.read(folder / "x.npy", folder / "t.csv", FEATURES), "official")
+    manifest.write(folder / "m.csv")
+    manifest = dataclasses.replace(manifest, path=folder / "m.csv")
+    return manifest, build_store(manifest, FEATURES, folder / "store")
+
+
+def weights(run):
+    return {name: value.numpy() for name, value in run.weights().items()}
+
+
+def assert_same(one, two):
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, two[name], err_msg=name)
+
+
+def test_it_learns_and_leaves_a_complete_run(bands, tmp_path):
+    run = fit(config("train.epochs=8"), *bands, tmp_path / "run", progress=False)
+    assert run.result["dev_score"] == 1.0
+    names = {path.name for path in run.folder.iterdir()}
+    files = {"run.json", "result.json", "metrics.csv", "best.ckpt", "last.ckpt", "tensorboard"}
+    assert names == files
+    assert list((run.folder / "tensorboard").glob("events*"))
+    with open(run.folder / "metrics.csv", newline="") as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(8))
+    held_out = set(run.record["development_tracks"])
+    groups = {t.track_id: t.group for t in bands[0].tracks}
+    training = {groups[t] for t in run.record["training_tracks"]}
+    assert held_out
+    assert training.isdisjoint(groups[t] for t in held_out)
+    tests = {t.track_id for t in bands[0].tracks if t.split == "test"}
+    assert tests.isdisjoint(held_out | set(run.record["training_tracks"]))
+
+
+def test_checkpoints_hold_tensors_and_plain_types(bands, tmp_path):
+    run = fit(config("train.epochs=1"), *bands, tmp_path / "run", progress=False)
+    for path in (run.last, run.best):
+        torch.load(path, weights_only=True)
+
+
+def test_same_seed_same_numbers_and_another_seed_others(bands, tmp_path):
+    one, two = (fit(config(), *bands, tmp_path / n, progress=False) for n in ("1", "2"))
+    assert_same(weights(one), weights(two))
+    other = fit(config("seed=1"), *bands, tmp_path / "3", progress=False)
+    assert not np.array_equal(weights(one)["head.weight"], weights(other)["head.weight"])
+
+
+@pytest.mark.parametrize("averaging", ["ema", "swa", "none"])
+def test_an_interrupted_run_resumes_to_the_same_weights(bands, tmp_path, monkeypatch, averaging):
+    settings = config(f"train.averaging={averaging}", "slicing.windows=random")
+    whole = fit(settings, *bands, tmp_path / "whole", progress=False)
+    step = fit_module.GenreModule.training_step
+
+    def killed(self, batch, number):
+        if self.current_epoch == 2 and number == 1:
+            raise MemoryError
+        return step(self, batch, number)
+
+    monkeypatch.setattr(fit_module.GenreModule, "training_step", killed)
+    with pytest.raises(MemoryError):
+        fit(settings, *bands, tmp_path / "cut", progress=False)
+    monkeypatch.setattr(fit_module.GenreModule, "training_step", step)
+    assert not Run.load(tmp_path / "cut").finished
+    resumed = fit(settings, *bands, tmp_path / "cut", resume=True, progress=False)
+    assert [row["epoch"] for row in resumed.history()] == [0, 1, 2, 3]
+    for row, expected in zip(resumed.history(), whole.history(), strict=True):
+        del row["seconds"], expected["seconds"]
+        assert row == expected
+    assert_same(weights(resumed), weights(whole))
+
+
+def test_resume_of_what_is_finished_or_new_is_no_error(bands, tmp_path):
+    run = fit(config("train.epochs=1"), *bands, tmp_path / "r", resume=True, progress=False)
+    before = run.best.stat().st_mtime_ns
+    fit(config("train.epochs=1"), *bands, tmp_path / "r", resume=True, progress=False)
+    assert run.best.stat().st_mtime_ns == before
+
+
+def test_runs_are_not_overwritten_nor_resumed_as_another(bands, tmp_path):
+    fit(config("train.epochs=1"), *bands, tmp_path / "r", progress=False)
+    with pytest.raises(TrainingError, match="add --resume"):
+        fit(config("train.epochs=1"), *bands, tmp_path / "r", progress=False)
+    with pytest.raises(TrainingError, match="its config differ"):
+        fit(config("train.epochs=2"), *bands, tmp_path / "r", resume=True, progress=False)
+
+
+def test_micro_batches_change_nothing_that_batch_norm_does_not(bands, tmp_path, monkeypatch):
+    def frozen(norm, x):
+        statistics = norm.running_mean, norm.running_var
+        return torch.nn.functional.batch_norm(x, *statistics, norm.weight, norm.bias)
+
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", frozen)
+    settings = config("model.encoder_dropout=0.0", "model.head_dropout=0.0", "train.epochs=2")
+    whole = fit(settings, *bands, tmp_path / "8", progress=False)
+    monkeypatch.setattr(fit_module, "_micro_batch", lambda network, training: 2)
+    parts = fit(settings, *bands, tmp_path / "2", progress=False)
+    for name, value in weights(whole).items():
+        np.testing.assert_allclose(weights(parts)[name], value, atol=1e-5, err_msg=name)
+
+
+def test_micro_batch_shrinks_with_the_memory(bands, monkeypatch):
+    plan = fit_module._plan(config(), *bands)
+    network = fit_module.TSResformer(config().model, FEATURES, 3)
+    assert fit_module._micro_batch(network, plan.training) == 8
+    monkeypatch.setattr(fit_module, "_free_memory", lambda: 1e3)
+    assert fit_module._micro_batch(network, plan.training) == 2
+
+
+def test_a_loss_that_is_no_number_stops_with_the_batch_named(bands, tmp_path):
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) in epoch \d+, batch \d+ \(tracks t"):
+        fit(
+            config("train.learning_rate=1e30", "train.clip_norm=1e30", "train.warmup_fraction=0.01"),
+            *bands,
+            tmp_path / "r",
+            progress=False,
+        )
+
+
+def test_early_stopping(bands, tmp_path):
+    settings = config("train.epochs=30", "train.patience=2", "train.learning_rate=1e-9")
+    run = fit(settings, *bands, tmp_path / "r", progress=False)
+    assert run.result["epochs"] < 30
+
+
+def test_multi_label(bands, tmp_path):
+    manifest, store = bands
+    both = [
+        dataclasses.replace(t, label=t.label + "|x" if i % 2 else t.label)
+        for i, t in enumerate(manifest.tracks)
+    ]
+    with pytest.raises(TrainingError, match='task = "single" needs exactly one'):
+        fit(config(), manifest.replace(both), store, tmp_path / "a", progress=False)
+    settings = config('task="multi"', "train.epochs=2")
+    run = fit(settings, manifest.replace(both), store, tmp_path / "b", progress=False)
+    assert run.record["labels"] == ["a", "b", "c", "x"]
+    assert 0 < run.result["dev_score"] <= 1
+
+
+def test_class_weights_even_out_rare_classes():
+    targets = np.repeat(np.eye(2, dtype=np.float32), [30, 10], axis=0)
+    weights = fit_module._class_weights(targets, config("train.class_weights=true"))
+    assert weights.tolist() == pytest.approx([0.5, 1.5])
+
+
+def test_fine_tuning_starts_from_the_bundle(bands, tmp_path):
+    manifest, store = bands
+    run = fit(config("train.epochs=8"), *bands, tmp_path / "r", progress=False)
+    bundle = export(run, tmp_path / "a.bundle")
+    renamed = manifest.replace(
+        dataclasses.replace(t, label={"a": "k", "b": "l", "c": "m"}[t.label])
+        for t in manifest.tracks
+    )
+    frozen = config("train.epochs=1", "train.learning_rate=1e-12", "train.averaging=none")
+    tuned = fit(frozen, renamed, store, tmp_path / "t", init=bundle.path, progress=False)
+    assert tuned.record["labels"] == ["k", "l", "m"]
+    kept, old = weights(tuned), weights(run)
+    body = "left.blocks.0.body.0.weight"
+    np.testing.assert_allclose(kept[body], old[body], atol=1e-6)
+    assert not np.allclose(kept["head.weight"], old["head.weight"])
+    same = fit(frozen, *bands, tmp_path / "s", init=bundle.path, progress=False)
+    np.testing.assert_allclose(weights(same)["head.weight"], old["head.weight"], atol=1e-6)
+
+
+def test_slices_of_the_leaky_protocol_are_divided_not_the_tracks(bands):
+    manifest, store = bands
+    leaky = split(manifest, "slice", seed=3)
+    all_slices = SliceBatches(
+        store, manifest, manifest.tracks, "abc", config(), micro_batch=8, training=False
+    )
+    part = SliceBatches(
+        store, leaky, leaky.tracks, "abc", config(), micro_batch=8, training=False
+    )
+    assert set(part._slices) < set(all_slices._slices)
+    assert len({i for i, _ in part._slices}) > 40  # nearly all tracks are on both sides
+    assert 0.65 < len(part._slices) / len(all_slices._slices) < 0.95
+    with pytest.raises(ConfigError, match="has no fixed slices"):
+        SliceBatches(
+            store,
+            leaky,
+            leaky.tracks,
+            "abc",
+            config("slicing.windows=random"),
+            micro_batch=8,
+            training=True,
+        )
+
+
+def test_random_windows_move_with_the_epoch_only(bands):
+    manifest, store = bands
+    data = SliceBatches(
+        store,
+        manifest,
+        manifest.tracks,
+        "abc",
+        config("slicing.windows=random"),
+        micro_batch=8,
+        training=True,
+    )
+    first = sorted(data._epoch_items(0))
+    assert first == sorted(data._epoch_items(0))
+    assert first != sorted(data._epoch_items(1))
+    assert len(first) == 48
+
+
+def test_what_cannot_be_trained_on_is_refused(bands, tmp_path):
+    manifest, store = bands
+
+    def attempt(tracks, *overrides):
+        fit(config(*overrides), manifest.replace(tracks), store, tmp_path / "r", progress=False)
+
+    crossing = [
+        dataclasses.replace(t, group="same", protocol="official") for t in manifest.tracks
+    ]
+    with pytest.raises(SplitError, match="same"):
+        attempt(crossing)
+    with pytest.raises(TrainingError, match="no usable track in the training split"):
+        attempt([dataclasses.replace(t, split="test") for t in manifest.tracks])
+    with pytest.raises(TrainingError, match="do not fill one batch of 512"):
+        attempt(manifest.tracks, "train.batch_size=512")
+    with pytest.raises(StoreError, match="built for another manifest"):
+        attempt([dataclasses.replace(t, track_id=f"n{t.track_id}") for t in manifest.tracks])
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
+def test_schedules_rise_and_fall(schedule):
+    rates = [rate_factor(p / 100, schedule, 0.3) for p in range(101)]
+    assert max(rates) == rates[30] == pytest.approx(1)
+    assert rates[:31] == sorted(rates[:31])
+    assert rates[30:] == sorted(rates[30:], reverse=True)
+    assert rates[-1] == pytest.approx(1e-3)
+    assert math.isclose(rates[0], 0.04 if schedule == "one_cycle" else 0.0)
