@@ -42,3 +42,43 @@ def tiny_music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         pass
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `m.csv`, `store/` and a finished `run/` over `tiny_music`: read only."""
+    from tsresformer.config import FeatureConfig, load_config
+    from tsresformer.datasets import folder
+    from tsresformer.splits import split
+    from tsresformer.store import build_store
+    from tsresformer.training.fit import fit
+
+    home = tmp_path_factory.mktemp("tiny_run")
+    manifest = split(folder.read(tiny_music), "artist-kfold", n_folds=4)
+    manifest.write(home / "m.csv")
+    features = FeatureConfig(sample_rate=16000, n_fft=1024, hop_length=512, n_mels=32)
+    build_store(manifest, features, home / "store", n_workers=2)
+    settings = [
+        "slicing.slice_s=1.0",
+        "model.front_channels=2",
+        "model.residual_widths=[8, 16]",
+        "model.residual_depths=[1, 1]",
+        "model.d_model=16",
+        "model.n_layers=1",
+        "model.d_feedforward=16",
+        "train.batch_size=8",
+        "train.epochs=40",
+        "train.ema_decay=0.9",
+        "train.dev_fraction=0.3",
+    ]
+    config = load_config("ts_resformer", settings)
+    fit(config, home / "m.csv", home / "store", home / "run", progress=False)
+    return home
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_run: Path) -> Path:
+    """The bundle of `tiny_run`: read only, three genres."""
+    from tsresformer.export import export
+
+    return export(tiny_run / "run", tiny_run / "tiny.bundle").path

@@ -87,12 +87,6 @@ def test_fit_is_the_one_of_training() -> None:
     assert python(code + "print(fit is direct, callable(fit))") == "True True"
 
 
-def test_function_evaluate_is_not_hidden_by_its_module() -> None:
-    code = "import tsresformer.evaluate as e, tsresformer as t, types; "
-    code += "print(isinstance(t.evaluate, types.FunctionType))"
-    assert python(code) == "True"
-
-
 def test_names_are_listed_before_they_are_loaded() -> None:
     code = "import sys, tsresformer as t; names = set(dir(t)); "
     code += "print(set(t.__all__) <= names, 'numpy' in sys.modules, 'pydantic' in sys.modules)"

@@ -11,14 +11,12 @@ nothing and needs no more than the light install.
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tsresformer.classifier import Classifier, Prediction
     from tsresformer.config import Config
-    from tsresformer.evaluate import evaluate
+    from tsresformer.evaluation import evaluate
     from tsresformer.manifest import Manifest
     from tsresformer.training.fit import fit
 
@@ -30,7 +28,7 @@ _HOMES = {
     "Config": "config",
     "Manifest": "manifest",
     "Prediction": "classifier",
-    "evaluate": "evaluate",
+    "evaluate": "evaluation",
     "fit": "training.fit",
 }
 
@@ -39,21 +37,9 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    setattr(sys.modules[__name__], name, value)
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Importing the submodule `evaluate` sets it as an attribute of the package, which would
-        # hide the public function of the same name.
-        if name in _HOMES and isinstance(value, ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -34,7 +34,8 @@ def model_card(record: Mapping[str, Any], notes: str = "") -> str:
         "|---|---|",
         f"| genres | {', '.join(record['labels'])} |",
         f"| input | {features['sample_rate']:,} Hz, FFT {features['n_fft']}, hop "
-        f"{features['hop_length']}, {features['n_mels']} mel bands, top {features['top_db']:g} dB |",
+        f"{features['hop_length']}, {features['n_mels']} mel bands, "
+        f"top {features['top_db']:g} dB |",
         f"| slices | {slicing['slice_s']:g} s every {hop:g} s, {record['aggregation']} |",
         f"| size | {cost['parameters']:,} parameters, {cost['multiply_adds'] / 1e6:,.0f} million "
         f"multiply-adds a slice of {cost['n_frames']} frames |",
@@ -42,8 +43,7 @@ def model_card(record: Mapping[str, Any], notes: str = "") -> str:
         f"{training['n_training_tracks']:,} training tracks |",
         f"| protocol | {parse_protocol(training['protocol']).title} |",
         f"| licence of the data | {', '.join(training['licences'][:8]) or 'not recorded'} |",
-        f"| temperature | {record['temperature']:.3f}; unsure below "
-        f"{record['unsure_below']:.2f} |",
+        f"| temperature | {record['temperature']:.3f}; unsure below {record['unsure_below']:.2f} |",
         "",
         "## What was measured",
         "",

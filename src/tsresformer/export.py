@@ -103,7 +103,7 @@ def to_onnx(network: TSResformer, n_mels: int, n_frames: int) -> bytes:
     ------
     BundleError : an output differs by more than `PARITY`
     """
-    network = network.to(memory_format=torch.contiguous_format)
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     batch, frames = torch.export.Dim("batch"), torch.export.Dim("n_frames", min=8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -144,9 +144,7 @@ def _check_parity(network: TSResformer, graph: bytes, n_mels: int, lengths: list
                     )
 
 
-def calibrate(
-    graph: bytes, run: Run, manifest: Manifest, store: FeatureStore
-) -> dict[str, Any]:
+def calibrate(graph: bytes, run: Run, manifest: Manifest, store: FeatureStore) -> dict[str, Any]:
     """Fit temperature and unsure threshold on the run's development fold.
 
     Returns

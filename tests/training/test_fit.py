@@ -166,9 +166,13 @@ def test_micro_batch_shrinks_with_the_memory(bands, monkeypatch):
 
 
 def test_a_loss_that_is_no_number_stops_with_the_batch_named(bands, tmp_path):
-    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) in epoch \d+, batch \d+ \(tracks t"):
+    with pytest.raises(
+        TrainingError, match=r"the loss is (nan|inf) in epoch \d+, batch \d+ \(tracks t"
+    ):
         fit(
-            config("train.learning_rate=1e30", "train.clip_norm=1e30", "train.warmup_fraction=0.01"),
+            config(
+                "train.learning_rate=1e30", "train.clip_norm=1e30", "train.warmup_fraction=0.01"
+            ),
             *bands,
             tmp_path / "r",
             progress=False,
@@ -226,9 +230,7 @@ def test_slices_of_the_leaky_protocol_are_divided_not_the_tracks(bands):
     all_slices = SliceBatches(
         store, manifest, manifest.tracks, "abc", config(), micro_batch=8, training=False
     )
-    part = SliceBatches(
-        store, leaky, leaky.tracks, "abc", config(), micro_batch=8, training=False
-    )
+    part = SliceBatches(store, leaky, leaky.tracks, "abc", config(), micro_batch=8, training=False)
     assert set(part._slices) < set(all_slices._slices)
     assert len({i for i, _ in part._slices}) > 40  # nearly all tracks are on both sides
     assert 0.65 < len(part._slices) / len(all_slices._slices) < 0.95
@@ -267,9 +269,7 @@ def test_what_cannot_be_trained_on_is_refused(bands, tmp_path):
     def attempt(tracks, *overrides):
         fit(config(*overrides), manifest.replace(tracks), store, tmp_path / "r", progress=False)
 
-    crossing = [
-        dataclasses.replace(t, group="same", protocol="official") for t in manifest.tracks
-    ]
+    crossing = [dataclasses.replace(t, group="same", protocol="official") for t in manifest.tracks]
     with pytest.raises(SplitError, match="same"):
         attempt(crossing)
     with pytest.raises(TrainingError, match="no usable track in the training split"):

@@ -37,12 +37,14 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()
+        last_norm = nn.BatchNorm2d(n_out)
+        nn.init.zeros_(last_norm.weight)
         self.body = nn.Sequential(
             nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False),
             nn.BatchNorm2d(n_out),
             nn.ReLU(),
             nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(n_out),
+            last_norm,
         )
         shortcut: list[nn.Module] = []
         if stride > 1:
@@ -50,7 +52,6 @@ class ResidualBlock(nn.Module):
         if n_in != n_out:
             shortcut += [nn.Conv2d(n_in, n_out, 1, bias=False), nn.BatchNorm2d(n_out)]
         self.shortcut = nn.Sequential(*shortcut)
-        nn.init.zeros_(self.body[-1].weight)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.body(x) + self.shortcut(x))

@@ -36,9 +36,7 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Move to a device; Lightning calls this."""
         draws = {name: value.to(device) for name, value in self.draws.items()}
-        return Batch(
-            self.log_mel.to(device), self.target.to(device), self.track.to(device), draws
-        )
+        return Batch(self.log_mel.to(device), self.target.to(device), self.track.to(device), draws)
 
 
 class SliceBatches(IterableDataset[Batch]):

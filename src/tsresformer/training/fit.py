@@ -92,7 +92,7 @@ def fit(
     _standardise(network, plan.training)
     if initial is not None:
         _load_weights(network, initial, plan.vocabulary)
-    network = network.to(memory_format=torch.channels_last)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     plan.training.micro_batch = _micro_batch(network, plan.training)
     n_steps = config.train.epochs * plan.training.n_effective
     module = GenreModule(
@@ -106,7 +106,7 @@ def fit(
     loaders = [DataLoader(data, batch_size=None) for data in (plan.training, plan.development)]
     plan.training.current_epoch = lambda: trainer.current_epoch
     checkpoint = run.last if resume and run.last.is_file() else None
-    trainer.fit(module, *loaders, ckpt_path=checkpoint, weights_only=True)
+    trainer.fit(module, loaders[0], loaders[1], ckpt_path=checkpoint, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     run.finish()
@@ -185,12 +185,15 @@ def _load_weights(network: TSResformer, bundle: Bundle, vocabulary: Sequence[str
 def _standardise(network: TSResformer, training: SliceBatches) -> None:
     """Set each band's mean and the overall deviation from training slices."""
     step = max(1, len(training.tracks) // STATISTICS_TRACKS)
-    total, squares, count = 0.0, 0.0, 0
+    n_mels = training.store.features.n_mels
+    total, squares = (torch.zeros(n_mels, dtype=torch.float64) for _ in range(2))
+    count = 0
     for index in range(0, len(training.tracks), step):
         track = training.tracks[index]
         frames = training.store.to_decibels(training.store.log_mel(track.track_id))
         x = network.normalise.reference(torch.from_numpy(frames[None, :, : training.length]))[0]
-        total, squares = total + x.sum(1, dtype=torch.float64), squares + (x**2).sum(1).double()
+        total += x.sum(1)
+        squares += (x**2).sum(1)
         count += x.shape[1]
     mean = total / count
     deviation = (squares / count - mean**2).clamp(min=0).mean().sqrt()
@@ -318,7 +321,7 @@ def _trainer(run: Run, training: SliceBatches, *, progress: bool) -> pl.Trainer:
     config = training.config
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
-    checkpoints = {
+    checkpoints: dict[str, Any] = {
         "dirpath": run.folder,
         "save_on_train_epoch_end": True,
         "enable_version_counter": False,
@@ -326,11 +329,11 @@ def _trainer(run: Run, training: SliceBatches, *, progress: bool) -> pl.Trainer:
     callbacks: list[Callback] = [
         _History(run),
         *_averaging(config),
-        ModelCheckpoint(filename="best", monitor="dev_score", mode="max", **checkpoints),
+        ModelCheckpoint(filename="best", monitor="dev_rank", mode="max", **checkpoints),
         ModelCheckpoint(filename="last", **checkpoints),
     ]
     if config.train.patience is not None:
-        callbacks.append(EarlyStopping("dev_score", patience=config.train.patience, mode="max"))
+        callbacks.append(EarlyStopping("dev_rank", patience=config.train.patience, mode="max"))
     if progress:
         callbacks.append(_ProgressBar())
     return pl.Trainer(

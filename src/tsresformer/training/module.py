@@ -23,9 +23,14 @@ from tsresformer.training.data import Batch, SliceBatches
 FINAL_RATE = 1e-3
 """Learning rate at the end of a schedule, as a part of its peak."""
 
+TIE_BREAK = 1e-5
+"""Among epochs of equal score on a small development fold, the lower loss is the better one."""
+
 
 class GenreModule(pl.LightningModule):
     """Train a network on slices; score it by tracks on the development fold."""
+
+    class_weights: Tensor
 
     def __init__(
         self,
@@ -85,6 +90,7 @@ class GenreModule(pl.LightningModule):
         logits, target = self.track_logits()
         score, loss = development_score(logits, target, self.config.task)
         self.log_dict({"dev_score": score, "dev_loss": loss}, prog_bar=True)
+        self.log("dev_rank", score - TIE_BREAK * min(loss, 10.0))
 
     def track_logits(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean logits and targets of the development tracks, both (n_tracks, n_classes)."""
@@ -115,9 +121,7 @@ class GenreModule(pl.LightningModule):
         }
 
 
-def development_score(
-    logits: np.ndarray, target: np.ndarray, task: str
-) -> tuple[float, float]:
+def development_score(logits: np.ndarray, target: np.ndarray, task: str) -> tuple[float, float]:
     """Score that selection maximises, and negative log-likelihood.
 
     Accuracy of tracks in the task "single", mean average precision in the task "multi".

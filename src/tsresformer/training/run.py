@@ -130,7 +130,7 @@ class Run:
     def finish(self) -> None:
         """Write down how the training ended."""
         history = self.history()
-        best = max(history, key=lambda epoch: epoch["dev_score"])
+        best = max(history, key=lambda epoch: (epoch["dev_score"], -epoch["dev_loss"]))
         write_json(
             self.folder / "result.json",
             {

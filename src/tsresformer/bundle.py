@@ -1,0 +1,195 @@
+"""The bundle: a folder with all that inference needs, and nothing that could run code.
+
+``bundle.json`` names the genres, the features, the slicing, the calibration, where the weights
+come from and the hashes of the other files: ``model.onnx`` (inference), ``model.safetensors``
+(to fine-tune) and ``README.md`` (the model card).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tsresformer.config import FeatureConfig, ModelConfig, SliceConfig, resolved
+from tsresformer.errors import BundleError, ConfigError, require
+from tsresformer.files import fsync_folder, sha256_file, sha256_json, write_json
+
+FORMAT = 1
+SUFFIX = ".bundle"
+RECORD, GRAPH, WEIGHTS, CARD = "bundle.json", "model.onnx", "model.safetensors", "README.md"
+KEYS = {
+    "format", "name", "task", "labels", "features", "slicing", "model", "temperature",
+    "unsure_below", "aggregation", "training", "metrics", "cost", "versions", "files",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose hashes were checked."""
+
+    path: Path
+    record: Mapping[str, Any]
+    labels: tuple[str, ...]
+    features: FeatureConfig
+    slicing: SliceConfig
+    model: ModelConfig
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Bundle:
+        """Open a bundle by path or shipped name; refuse one with a changed byte.
+
+        Raises
+        ------
+        BundleError : no such bundle, damaged, or of a future version
+        """
+        path = _find(name_or_path)
+        try:
+            record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+            if not isinstance(record, dict) or "format" not in record:
+                raise ValueError("no format number")
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path / RECORD}: unreadable ({error}); export it again") from None
+        if record["format"] != FORMAT:
+            raise BundleError(
+                f"{path}: bundle format {record['format']}, this version reads {FORMAT}; "
+                "upgrade ts-resformer"
+            )
+        if missing := KEYS - record.keys():
+            raise BundleError(f"{path / RECORD}: lacks {', '.join(sorted(missing))}; export again")
+        if record.get("sha256") != _digest(record):
+            raise BundleError(f"{path / RECORD}: changed since its export; export it again")
+        if record["files"].keys() != {GRAPH, WEIGHTS, CARD}:
+            named = ", ".join(map(repr, record["files"]))
+            raise BundleError(f"{path / RECORD}: names the files {named}; a bundle has others")
+        for file, digest in record["files"].items():
+            if not (path / file).is_file() or sha256_file(path / file) != digest:
+                raise BundleError(f"{path / file}: damaged or missing; export or download it again")
+        try:
+            return cls(
+                path,
+                record,
+                tuple(record["labels"]),
+                FeatureConfig(**record["features"]),
+                SliceConfig(**record["slicing"]),
+                ModelConfig(**record["model"]),
+            )
+        except ConfigError as error:
+            raise BundleError(f"{path / RECORD}: {error}") from None
+
+    @property
+    def name(self) -> str:
+        """The name that outputs carry."""
+        return str(self.record["name"])
+
+    @property
+    def hash(self) -> str:
+        """Hash of the whole bundle."""
+        return str(self.record["sha256"])
+
+    @property
+    def task(self) -> str:
+        """``single`` or ``multi``."""
+        return str(self.record["task"])
+
+    @property
+    def temperature(self) -> float:
+        """Divisor of the logits that calibrates the probabilities."""
+        return float(self.record["temperature"])
+
+    @property
+    def unsure_below(self) -> float:
+        """Confidence below which a prediction is called unsure."""
+        return float(self.record["unsure_below"])
+
+    @property
+    def graph(self) -> Path:
+        """The ONNX file."""
+        return self.path / GRAPH
+
+    def weights(self) -> dict[str, Any]:
+        """PyTorch tensors by the network's names, to fine-tune from."""
+        load = require("safetensors.torch", "train").load_file
+        return dict(load(self.path / WEIGHTS))
+
+    def card(self) -> str:
+        """The model card, Markdown."""
+        return (self.path / CARD).read_text(encoding="utf-8")
+
+
+def shipped_bundles() -> list[str]:
+    """Names of the bundles in the package."""
+    folder = _shipped_folder()
+    if not folder.is_dir():
+        return []
+    return sorted(p.name.removesuffix(SUFFIX) for p in folder.iterdir() if p.suffix == SUFFIX)
+
+
+def write_bundle(
+    path: str | Path, record: Mapping[str, Any], graph: bytes, weights: bytes, card: str
+) -> Bundle:
+    """Write a bundle folder whole: into a temporary folder beside it, then renamed."""
+    path = Path(path)
+    if path.exists():
+        raise BundleError(f"{path}: exists already; delete it or name another")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+        folder = Path(temporary) / "bundle"
+        folder.mkdir()
+        contents = {GRAPH: graph, WEIGHTS: weights, CARD: card.encode()}
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+        files = {name: sha256_file(folder / name) for name in contents}
+        complete = {"format": FORMAT, **record, "files": files}
+        write_json(folder / RECORD, {**complete, "sha256": _digest(complete)})
+        fsync_folder(folder)
+        folder.rename(path)
+    fsync_folder(path.parent)
+    return Bundle.load(path)
+
+
+def bundle_record(
+    *,
+    name: str,
+    task: str,
+    labels: tuple[str, ...],
+    features: FeatureConfig,
+    slicing: SliceConfig,
+    model: ModelConfig,
+    **rest: Any,
+) -> dict[str, Any]:
+    """Arrange what ``bundle.json`` says."""
+    return {
+        "name": name,
+        "task": task,
+        "labels": list(labels),
+        "features": resolved(features),
+        "slicing": resolved(slicing),
+        "model": resolved(model),
+        "aggregation": "mean of the slices' logits",
+        **rest,
+    }
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return sha256_json({key: value for key, value in record.items() if key != "sha256"})
+
+
+def _shipped_folder() -> Path:
+    return Path(str(resources.files("tsresformer") / "bundles"))
+
+
+def _find(name_or_path: str | Path) -> Path:
+    if str(name_or_path) in shipped_bundles():
+        return _shipped_folder() / f"{name_or_path}{SUFFIX}"
+    path = Path(name_or_path)
+    if not (path / RECORD).is_file():
+        raise BundleError(
+            f"{name_or_path}: no such bundle (shipped: {', '.join(shipped_bundles()) or 'none'}; "
+            "otherwise name the folder that 'tsresformer export' wrote)"
+        )
+    return path

@@ -1,0 +1,92 @@
+"""The command line: parse, call, print. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from tsresformer import __version__
+from tsresformer.errors import EXIT_INTERRUPTED, EXIT_USAGE, TsResformerError
+
+# Command -> module of tsresformer.commands that holds it, in the order of a project's life.
+COMMANDS = {
+    "predict": "predict",
+    "data": "data",
+    "features": "features",
+    "train": "train",
+    "export": "train",
+    "evaluate": "evaluate",
+    "info": "info",
+    "doctor": "info",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of `COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module that holds a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"tsresformer.commands.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="tsresformer")
+def cli() -> None:
+    """Music-genre classification: prepare data, train, evaluate honestly, classify.
+
+    \b
+    Example:
+      tsresformer predict song.mp3
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0, 1 some input failed, 2 usage or artefact, 130 Ctrl-C."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code: Any = cli.main(arguments, prog_name="tsresformer", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except TsResformerError as error:
+        _complain(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _complain("interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        _complain(f"{error.filename or 'input/output'}: {error.strerror or error}")
+        return EXIT_USAGE
+    return int(code or 0)
+
+
+def _complain(message: str) -> None:
+    text = " ".join(f"error: {message}".split())
+    click.echo(text.encode("utf-8", "backslashreplace").decode(), err=True)
+
+
+if __name__ == "__main__":
+    main()

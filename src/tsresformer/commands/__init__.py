@@ -1,0 +1,1 @@
+"""The commands of `tsresformer`, one module a topic."""

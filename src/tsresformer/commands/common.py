@@ -1,0 +1,95 @@
+"""What several commands share: options and output."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tsresformer.errors import require
+from tsresformer.files import atomic_write
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def workers_option(command: Command) -> Command:
+    """`--workers N`, by default one for each core."""
+    return click.option(
+        "--workers",
+        type=click.IntRange(1),
+        default=n_cores,
+        show_default="one a core",
+        help="Processes that decode.",
+    )(command)
+
+
+def output_options(command: Command) -> Command:
+    """`--json`, `--csv` and `--parquet`, each with a path or ``-``."""
+    for name, what in (
+        ("--parquet", "Parquet (extra: parquet)"),
+        ("--csv", "CSV"),
+        ("--json", "JSON"),
+    ):
+        command = click.option(name, metavar="OUT", help=f"Write {what}; - is stdout.")(command)
+    return command
+
+
+def write_text(out: str, text: str) -> None:
+    """Write to a file, atomically, or to stdout."""
+    data = text.encode("utf-8", "backslashreplace")
+    if out == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    with atomic_write(out, "wb") as stream:
+        stream.write(data)
+
+
+def json_text(value: object) -> str:
+    """Return indented JSON with a last newline."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a CSV table; None is empty."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def write_parquet(out: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a table as Parquet."""
+    arrow = require("pyarrow", "parquet")
+    parquet = require("pyarrow.parquet", "parquet")
+    columns = zip(*rows, strict=True) if rows else [()] * len(header)
+    table = arrow.table({name: list(c) for name, c in zip(header, columns, strict=True)})
+    if out == "-":
+        parquet.write_table(table, sys.stdout.buffer)
+        return
+    with atomic_write(out, "wb") as stream:
+        parquet.write_table(table, stream)
+
+
+def warn(message: str) -> None:
+    """Print one line on stderr."""
+    click.echo(message.encode("utf-8", "backslashreplace").decode(), err=True)
+
+
+def shown(path: str | Path) -> str:
+    """Path as a terminal can show it on one line."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,0 +1,165 @@
+"""`tsresformer predict`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tsresformer.commands.common import (
+    csv_text,
+    json_text,
+    output_options,
+    shown,
+    warn,
+    workers_option,
+    write_parquet,
+    write_text,
+)
+from tsresformer.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK
+
+if TYPE_CHECKING:
+    from tsresformer.bundle import Bundle
+    from tsresformer.classifier import Prediction
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path())
+@click.option("--top", type=click.IntRange(1), help="Genres to show.  [default: 3; files: all]")
+@click.option(
+    "--model",
+    default="fma-small",
+    show_default=True,
+    metavar="NAME|PATH",
+    help="A shipped bundle, or the folder of one.",
+)
+@click.option("--timeline", is_flag=True, help="Add the genres of each stretch of the track.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@workers_option
+@output_options
+def predict(
+    paths: Sequence[str],
+    top: int | None,
+    model: str,
+    timeline: bool,
+    device: str,
+    workers: int,
+    json: str | None,
+    csv: str | None,
+    parquet: str | None,
+) -> int:
+    """Classify audio files, and all audio inside folders.
+
+    A file named here always gets a row; inside folders, what is no audio is only counted.
+    The exit code is 1 if some file could not be classified.
+
+    \b
+    Examples:
+      tsresformer predict song.mp3 album/ --top 3
+      tsresformer predict album/ --json genres.json
+      tsresformer predict song.mp3 --timeline
+    """
+    from tsresformer.classifier import Classifier
+    from tsresformer.progress import meter
+
+    files, n_others = _collect(paths)
+    classifier = Classifier.load(model, device=device)
+    rows: list[Prediction] = []
+    interrupted = False
+    try:
+        with meter("classifying", len(files)) as bar:
+            for prediction in classifier.predict_many(
+                files, n_workers=min(workers, max(1, len(files))), timeline=timeline
+            ):
+                rows.append(prediction)
+                bar.advance()
+                if prediction.error or prediction.warning:
+                    note = prediction.error or f"warning: {prediction.warning}"
+                    bar.say(f"{shown(prediction.path)}: {note}")
+    except KeyboardInterrupt:
+        interrupted = True
+        warn(f"interrupted: {len(rows)} of {len(files)} files are classified and written")
+    order = {path: i for i, path in enumerate(files)}
+    rows.sort(key=lambda row: order[row.path])
+    if n_others:
+        warn(f"{n_others} files inside the folders are no audio")
+    _write(rows, classifier.bundle, top, json=json, csv=csv, parquet=parquet)
+    if "-" not in (json, csv, parquet):
+        _show(rows, top or 3)
+    if interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_INPUT if any(row.error for row in rows) else EXIT_OK
+
+
+def _collect(paths: Sequence[str]) -> tuple[list[str], int]:
+    """Files to classify, each once, and the number of others inside folders."""
+    from tsresformer.audio import looks_like_audio
+    from tsresformer.datasets import walk
+
+    files: dict[str, None] = {}
+    n_others = 0
+    for path in paths:
+        if not os.path.isdir(path):
+            files[path] = None
+            continue
+        for inner in walk(Path(path)):
+            if looks_like_audio(inner):
+                files[str(inner)] = None
+            else:
+                n_others += 1
+    return list(files), n_others
+
+
+def _write(
+    rows: Sequence[Prediction],
+    bundle: Bundle,
+    top: int | None,
+    *,
+    json: str | None,
+    csv: str | None,
+    parquet: str | None,
+) -> None:
+    if json:
+        tracks = [row.as_json(top) for row in rows]
+        write_text(json, json_text({"schema": 1, "model": bundle.name, "tracks": tracks}))
+    if not (csv or parquet):
+        return
+    from tsresformer.manifest import printable
+
+    header = ["path", "status", "error", "label", "unsure"]
+    header += [f"p_{label}" for label in bundle.labels]
+    table = []
+    for row in rows:
+        likely = row.best(top)
+        genres = [likely.get(label) for label in bundle.labels]
+        table.append([printable(row.path), row.status, row.error, row.label, row.unsure, *genres])
+    if csv:
+        write_text(csv, csv_text(header, table))
+    if parquet:
+        write_parquet(parquet, header, table)
+
+
+def _show(rows: Sequence[Prediction], top: int) -> None:
+    """Print what people read: the genres of each file, and the timeline under them."""
+    for row in rows:
+        click.echo(shown(row.path))
+        if row.status != "ok":
+            click.echo(f"  {row.status}" + (f": {row.error}" if row.error else ""))
+            continue
+        genres = ", ".join(f"{genre} {p:.0%}" for genre, p in row.best(top).items())
+        click.echo(f"  {genres}" + ("  (unsure)" if row.unsure else ""))
+        for entry in row.timeline:
+            first = max(entry.probabilities.values())
+            bar = "#" * round(20 * first)
+            span = f"{_clock(entry.start_s)}-{_clock(entry.end_s)}"
+            click.echo(f"    {span}  {entry.label:<16} {first:4.0%} {bar}")
+    sys.stdout.flush()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes:d}:{rest:02d}"

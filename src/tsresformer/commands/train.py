@@ -1,0 +1,90 @@
+"""`tsresformer train` and `tsresformer export`."""
+
+from __future__ import annotations
+
+import click
+
+from tsresformer.errors import EXIT_OK, require
+
+
+@click.command()
+@click.option(
+    "--config",
+    default="ts_resformer",
+    show_default=True,
+    metavar="NAME|TOML",
+    help="A shipped training configuration, or a file.",
+)
+@click.option("--manifest", required=True, type=click.Path(), help="With a training split.")
+@click.option("--store", required=True, type=click.Path(), help="From 'tsresformer features'.")
+@click.option("-o", "--out", required=True, type=click.Path(), help="The run, a new folder.")
+@click.option("--resume", is_flag=True, help="Go on after the last finished epoch.")
+@click.option("--init", metavar="BUNDLE", help="Start from the weights of a bundle.")
+@click.option("--set", "overrides", multiple=True, metavar="a.b=v", help="Change one setting.")
+def train(
+    config: str,
+    manifest: str,
+    store: str,
+    out: str,
+    resume: bool,
+    init: str | None,
+    overrides: tuple[str, ...],
+) -> int:
+    """Train a network on the training split.
+
+    A development fold is cut out of the training split by artist, and chooses the epoch; the
+    validation and the test split are not looked at.
+
+    \b
+    Examples:
+      tsresformer train --config fma_small --manifest fma.csv --store store/ -o runs/a
+      tsresformer train --manifest fma.csv --store store/ -o runs/b --set train.epochs=30
+      tsresformer train --manifest mine.csv --store store/ -o runs/c --init fma-small
+    """
+    from tsresformer.config import load_config
+
+    settings = load_config(config, overrides)
+    require("pytorch_lightning", "train")
+    from tsresformer.training.fit import fit
+
+    run = fit(settings, manifest, store, out, resume=resume, init=init)
+    result = run.result
+    score = "accuracy" if run.config.task == "single" else "mean average precision"
+    click.echo(
+        f"{out}: {result['epochs']} epochs in {result['seconds']:.0f} s; best epoch "
+        f"{result['best_epoch']}, {score} {result['dev_score']:.1%} on the development fold "
+        f"({len(run.record['development_tracks'])} tracks held out by artist)"
+    )
+    click.echo(f"next: tsresformer export {out} -o my.bundle")
+    return EXIT_OK
+
+
+@click.command()
+@click.argument("run", type=click.Path())
+@click.option("-o", "--out", required=True, type=click.Path(), help="The bundle, a new folder.")
+@click.option("--name", help="What outputs call the model.  [default: the name of the bundle]")
+@click.option("--manifest", type=click.Path(), help="If it has moved since the training.")
+@click.option("--store", type=click.Path(), help="If it has moved since the training.")
+def export(run: str, out: str, name: str | None, manifest: str | None, store: str | None) -> int:
+    """Turn a run's best epoch into a bundle: ONNX, calibration, model card.
+
+    \b
+    Example:
+      tsresformer export runs/a -o my.bundle
+    """
+    require("torch", "train")
+    from tsresformer.export import export as make
+    from tsresformer.manifest import Manifest
+    from tsresformer.store import FeatureStore
+
+    bundle = make(
+        run,
+        out,
+        name=name,
+        manifest=Manifest.read(manifest) if manifest else None,
+        store=FeatureStore.open(store) if store else None,
+        on_step=click.echo,
+    )
+    size = sum(path.stat().st_size for path in bundle.path.iterdir()) / 1e6
+    click.echo(f"{out}: {bundle.name}, {len(bundle.labels)} genres, {size:.1f} MB")
+    return EXIT_OK

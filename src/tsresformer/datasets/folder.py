@@ -1,0 +1,109 @@
+"""A folder of music: the genre is the first folder below it, or each file's genre tag."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from tsresformer.audio import looks_like_audio, probe
+from tsresformer.config import suggestion
+from tsresformer.datasets import require_folder, walk
+from tsresformer.errors import AudioError, ManifestError
+from tsresformer.labels import fold
+from tsresformer.manifest import Manifest, Track, counted, printable
+
+LabelFrom = Literal["folder", "tag"]
+
+_SAMPLERS = {fold(name) for name in ("Various Artists", "Various", "VA")}
+
+
+def read(root: str | Path, label_from: str = "folder") -> Manifest:
+    """Read every file below a folder that is audio by its content, whatever its name.
+
+    The group is the artist from the tags (the album's artist before the track's), else the
+    album's folder where it lies deeper than the genre's, else empty. Spellings of an artist
+    that differ in case, blanks or punctuation are one group. Files that are no audio are
+    counted in the notes; audio that cannot be opened keeps a row with its error.
+
+    Parameters
+    ----------
+    label_from : "folder" (the first folder below `root`) or "tag" (the genre tag)
+
+    Raises
+    ------
+    ManifestError : no such folder, or no audio in it
+    """
+    if label_from not in ("folder", "tag"):
+        raise ManifestError(
+            f"--label-from {label_from}: there are folder and tag"
+            f"{suggestion(label_from, ('folder', 'tag'))}"
+        )
+    expected = "audio files" + (" in one folder a genre" if label_from == "folder" else "")
+    folder = require_folder(root, expected)
+    seen: Counter[bool] = Counter()
+    spellings: dict[str, str] = {}
+    tracks = [
+        _track(path, path.relative_to(folder), folder.name, label_from == "tag", spellings)
+        for path in _audio(folder, seen)
+    ]
+    if not tracks:
+        others = f" (only {counted(seen[False], 'other file')})" if seen[False] else ""
+        raise ManifestError(f"{root}: has no audio files{others}; expected {expected}")
+    return Manifest(tuple(tracks), notes=tuple(_notes(tracks, seen[False], label_from)))
+
+
+def _audio(folder: Path, seen: Counter[bool]) -> Iterator[Path]:
+    for path in walk(folder):
+        is_audio = looks_like_audio(path)
+        seen[is_audio] += 1
+        if is_audio:
+            yield path
+
+
+def _track(
+    path: Path, relative: Path, dataset: str, from_tag: bool, spellings: dict[str, str]
+) -> Track:
+    tags: dict[str, str] = {}
+    status = error = ""
+    try:
+        tags = {key: printable(text).strip() for key, text in probe(path).tags.items()}
+    except AudioError as failure:
+        status, error = failure.status, failure.reason
+    name = printable(relative.as_posix())
+    folders = name.split("/")[:-1]
+    group = _artist(tags) or ("/".join(folders) if len(folders) > 1 else "")
+    return Track(
+        track_id=name,
+        path=str(path),
+        label=tags.get("genre", "") if from_tag else (folders[0] if folders else ""),
+        group=spellings.setdefault(fold(group), group),
+        artist=tags.get("artist", "") or tags.get("albumartist", ""),
+        title=tags.get("title", ""),
+        dataset=printable(dataset),
+        licence=tags.get("license", ""),
+        status=status,
+        error=error,
+    )
+
+
+def _artist(tags: dict[str, str]) -> str:
+    """The artist that the tags name, or nothing; a sampler's album artist is none."""
+    names = (tags.get("albumartist", ""), tags.get("artist", ""))
+    return next((name for name in names if name and fold(name) not in _SAMPLERS), "")
+
+
+def _notes(tracks: list[Track], n_others: int, label_from: str) -> Iterator[str]:
+    if n_others:
+        yield f"no audio, so left out: {counted(n_others, 'file')}"
+    failed = sum(not track.usable for track in tracks)
+    if failed:
+        yield f"not to be opened, each keeps a row with its error: {counted(failed, 'file')}"
+    unlabelled = sum(not track.label for track in tracks)
+    if unlabelled:
+        reason = "in no genre folder" if label_from == "folder" else "without a genre tag"
+        yield f"{reason}, so unused: {counted(unlabelled, 'file')}"
+    ungrouped = sum(not track.group for track in tracks)
+    if ungrouped:
+        yield f"without an artist, each counts as one of its own: {counted(ungrouped, 'file')}"

@@ -1,0 +1,253 @@
+"""The command line as its users meet it: output, files, messages, exit codes."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import click
+import numpy as np
+import pyarrow.parquet
+import pytest
+import soundfile
+
+from tsresformer import cli
+
+pytestmark = pytest.mark.torch
+
+COMMAND = [sys.executable, "-m", "tsresformer.cli"]
+
+
+@pytest.fixture
+def run(capfd):
+    def run(*arguments):
+        code = cli.run([str(a) for a in arguments])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def mixed(tmp_path, tiny_music):
+    """A folder with two tracks, a cover, and a text that calls itself mp3."""
+    album = tmp_path / "album"
+    album.mkdir()
+    for path in sorted(tiny_music.rglob("*.flac"))[:2]:
+        shutil.copy(path, album)
+    (album / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(500))
+    (tmp_path / "text.mp3").write_text("no music\n" * 200)
+    return tmp_path
+
+
+def all_commands(group=cli.cli, names=()):
+    ctx = click.Context(group)
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        yield (*names, name)
+        if isinstance(command, click.Group):
+            yield from all_commands(command, (*names, name))
+
+
+@pytest.mark.parametrize("names", [(), *all_commands()], ids=" ".join)
+def test_every_help_shows_an_example(run, names):
+    code, out, _ = run(*names, "--help")
+    assert code == 0
+    assert re.search(r"Examples?:\n +tsresformer " + " ".join(names), out)
+
+
+def test_predict_for_people(run, mixed, tiny_bundle):
+    code, out, err = run(
+        "predict", mixed / "album", "--model", tiny_bundle, "--top", 2, "--timeline"
+    )
+    assert code == 0
+    assert out.count(".flac\n") == 2
+    assert len(re.findall(r"^  \w+ +\d+%, \w+ +\d+%( +\(unsure\))?$", out, re.M)) == 2
+    assert len(re.findall(r"^    0:00-0:04 ", out, re.M)) == 2
+    assert "1 files inside the folders are no audio" in err
+
+
+def test_predict_for_machines(run, mixed, tiny_bundle):
+    outputs = {kind: mixed / f"out.{kind}" for kind in ("json", "csv", "parquet")}
+    options = [x for kind, path in outputs.items() for x in (f"--{kind}", path)]
+    bad, gone = mixed / "text.mp3", mixed / "none.mp3"
+    code, _, err = run("predict", bad, mixed / "album", gone, "--model", tiny_bundle, *options)
+    assert code == 1
+    assert "text.mp3: " in err
+    assert "none.mp3: " in err
+    document = json.loads(outputs["json"].read_text())
+    assert (document["schema"], document["model"]) == (1, "tiny")
+    tracks = document["tracks"]
+    assert [t["status"] for t in tracks] == ["undecodable", "ok", "ok", "missing"]
+    keys = ["path", "status", "error", "label", "probabilities", "unsure", "timeline"]
+    assert all(list(t) == keys for t in tracks)
+    assert tracks[0]["error"]
+    assert tracks[0]["label"] is None
+    assert tracks[1]["error"] is None
+    assert sum(tracks[1]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert tracks[1]["label"] == max(tracks[1]["probabilities"], key=tracks[1]["probabilities"].get)
+    with open(outputs["csv"], newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["path"] for r in rows] == [t["path"] for t in tracks]
+    assert float(rows[1]["p_waltz"]) == tracks[1]["probabilities"]["waltz"]
+    table = pyarrow.parquet.read_table(outputs["parquet"]).to_pylist()
+    assert [r["label"] for r in table] == [t["label"] for t in tracks]
+
+
+def test_dash_is_stdout_and_nothing_else_is(run, mixed, tiny_bundle):
+    code, out, _ = run(
+        "predict", mixed / "album", "--model", tiny_bundle, "--json", "-", "--top", 1
+    )
+    assert code == 0
+    assert [len(t["probabilities"]) for t in json.loads(out)["tracks"]] == [1, 1]
+
+
+def test_odd_names_get_through(run, mixed, tiny_bundle):
+    source = next((mixed / "album").glob("*.flac"))
+    odd = os.fsencode(mixed) + b"/new\nline \xff [red] http:x.flac"
+    shutil.copy(source, odd)
+    code, out, _ = run(
+        "predict", os.fsdecode(odd), "--model", tiny_bundle, "--json", mixed / "o.json"
+    )
+    assert code == 0
+    assert r"new\nline \xff [red] http:x.flac" in out
+    assert json.loads((mixed / "o.json").read_bytes())["tracks"][0]["status"] == "ok"
+
+
+def test_from_music_to_a_report(run, tiny_music, tmp_path):
+    manifest, store = tmp_path / "m.csv", tmp_path / "store"
+    run_folder, bundle, report = tmp_path / "run", tmp_path / "my.bundle", tmp_path / "report"
+    features = tmp_path / "f.toml"
+    features.write_text("sample_rate = 8000\nn_fft = 512\nhop_length = 256\nn_mels = 24\n")
+    code, out, _ = run("data", "import", "folder", tiny_music, "-o", manifest)
+    assert code == 0
+    assert "label: ambient 8, chiptune 8, waltz 8" in out
+    code, out, _ = run("data", "check", manifest, "-o", tmp_path / "checked.csv", "--json", "-")
+    assert (code, json.loads(out)["findings"]) == (0, [])
+    code, out, _ = run("data", "split", manifest, "--protocol", "artist-kfold", "--folds", 4)
+    assert code == 0
+    assert "no artist on both sides" in out
+    code, out, _ = run("features", manifest, "--features", features, "-o", store, "--workers", 2)
+    assert code == 0
+    assert "24 tracks" in out
+    settings = {
+        "slicing.slice_s": 1.0,
+        "model.residual_widths": [8],
+        "model.residual_depths": [1],
+        "model.n_layers": 1,
+        "train.epochs": 1,
+        "train.batch_size": 8,
+        "train.dev_fraction": 0.3,
+    }
+    changes = [x for key, value in settings.items() for x in ("--set", f"{key}={value}")]
+    code, out, _ = run(
+        "train", "--manifest", manifest, "--store", store, "-o", run_folder, *changes
+    )
+    assert code == 0
+    assert "tracks held out by artist" in out
+    assert run("export", run_folder, "-o", bundle)[0] == 0
+    code, out, _ = run("evaluate", bundle, manifest, "-o", report)
+    assert code == 0
+    assert "no artist on both sides" in out
+    assert {"index.html", "metrics.json", "predictions.csv"} <= {p.name for p in report.iterdir()}
+    for thing, word in (
+        (bundle, "bundle"),
+        (store, "store"),
+        (manifest, "manifest"),
+        (run_folder, "run"),
+    ):
+        code, out, _ = run("info", thing)
+        assert code == 0
+        assert word in out.partition("\n")[0]
+        assert json.loads(run("info", thing, "--json", "-")[1])["kind"] == word
+
+
+def test_features_lists_what_failed(run, tmp_path):
+    noise = np.random.default_rng(0).standard_normal(44100).astype(np.float32) * 0.1
+    folder = tmp_path / "music" / "rock"
+    folder.mkdir(parents=True)
+    soundfile.write(folder / "a.wav", noise, 22050)
+    soundfile.write(folder / "b.wav", noise * 0, 22050)
+    assert run("data", "import", "folder", tmp_path / "music", "-o", tmp_path / "m.csv")[0] == 0
+    code, out, err = run("features", tmp_path / "m.csv", "-o", tmp_path / "s")
+    assert code == 1
+    assert "log-mels of 1 tracks" in out
+    assert re.search(r"silent: track .*b", err)
+    assert run("features", tmp_path / "m.csv", "-o", tmp_path / "s")[:2] == (1, out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("predict", "Missing argument 'PATHS...'"),
+        ("predict x.mp3 --model none.bundle", "none.bundle: no such bundle"),
+        ("predict x.mp3 --top 0", "--top"),
+        ("data check {tmp}/none.csv", "none.csv: No such file"),
+        ("data import folder {tmp}/empty -o {tmp}/m.csv", "empty"),
+        ("data split {bad} --protocol track", "unknown column"),
+        ("features {tmp}/none.csv -o {tmp}/s", "none.csv: No such file"),
+        ("train --config no_such --manifest m --store s -o r", "shipped: "),
+        ("train --manifest m --store s -o r --set train.epoch=3", "did you mean 'epochs'"),
+        ("export {tmp} -o {tmp}/b", "is no run folder"),
+        ("evaluate {tmp} {bad} -o {tmp}/r", "unknown column"),
+        ("info {tmp}/empty", "no bundle, feature store, manifest or run"),
+        ("dance", "No such command 'dance'"),
+    ],
+)
+def test_misuse_ends_with_one_clear_sentence(run, tmp_path, arguments, problem):
+    (tmp_path / "empty").mkdir()
+    bad = tmp_path / "bad.csv"
+    bad.write_text("track_id,path,lable\n1,a.mp3,rock\n")
+    code, out, err = run(*arguments.format(tmp=tmp_path, bad=bad).split())
+    assert code == 2
+    assert out == ""
+    assert problem in err
+    assert "Traceback" not in err
+    assert not [p for p in tmp_path.iterdir() if p.name not in ("empty", "bad.csv")]
+
+
+def test_ctrl_c_keeps_what_was_classified(tiny_music, tiny_bundle, tmp_path):
+    source = next(tiny_music.rglob("*.flac"))
+    paths = [shutil.copy(source, tmp_path / f"{i}.flac") for i in range(400)]
+    out = tmp_path / "out.json"
+    process = subprocess.Popen(
+        [*COMMAND, "predict", *paths, "--model", str(tiny_bundle), "--json", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    time.sleep(2.5)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert 0 < len(json.loads(out.read_text())["tracks"]) < 400
+
+
+def test_a_reader_that_goes_away_is_no_error(mixed, tiny_bundle):
+    (mixed / "album" / "cover.jpg").unlink()
+    command = [*COMMAND, "predict", str(mixed / "album"), "--model", str(tiny_bundle)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.wait(60) in (0, 1)
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_doctor(run):
+    code, out, _ = run("doctor")
+    assert code == 0
+    assert "extra train: installed" in out
+    assert "soundfile: " in out
+
+
+def test_version(run):
+    from tsresformer import __version__
+
+    assert run("--version")[:2] == (0, f"tsresformer, version {__version__}\n")

@@ -1,0 +1,99 @@
+"""Export: ONNX Runtime agrees with PyTorch, and calibration helps."""
+
+import json
+import math
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+from tsresformer import export as export_module
+from tsresformer.bundle import Bundle
+from tsresformer.config import FeatureConfig, ModelConfig
+from tsresformer.errors import BundleError
+from tsresformer.export import to_onnx
+from tsresformer.models.ts_resformer import TSResformer
+
+pytestmark = pytest.mark.torch
+
+FEATURES = FeatureConfig(n_mels=20)
+SMALL = {"residual_widths": (8,), "residual_depths": (1,), "d_model": 8, "n_heads": 2}
+
+
+def network(**changes):
+    torch.manual_seed(1)
+    return TSResformer(ModelConfig(**{**SMALL, **changes}), FEATURES, 3).eval()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"attention": "cbam", "token_stride": 2},
+        {"preset": "resnet_only", "attention": "eca"},
+        {"preset": "transformer_only", "front_stride": 1},
+        {"attention": "se"},
+        {"attention": "time"},
+    ],
+    ids=str,
+)
+def test_onnx_agrees_at_lengths_that_the_export_did_not_see(changes):
+    model = network(**changes)
+    session = ort.InferenceSession(to_onnx(model, 20, 64))
+    assert [i.name for i in session.get_inputs()] == ["log_mel"]
+    names = [o.name for o in session.get_outputs()]
+    assert names == ["logits", "embedding", "attention_time", "attention_frequency"]
+    for batch, n_frames in ((1, 8), (2, 11), (5, 200), (1, 501)):
+        log_mel = torch.randn(batch, 20, n_frames) * 15 - 40
+        with torch.no_grad():
+            expected = model(log_mel)
+        for ours, theirs in zip(
+            expected, session.run(names, {"log_mel": log_mel.numpy()}), strict=True
+        ):
+            np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-4)
+
+
+def test_a_graph_that_differs_is_refused(monkeypatch):
+    model = network()
+    graph = to_onnx(model, 20, 64)
+    with torch.no_grad():
+        model.head.bias += 0.001
+    with pytest.raises(BundleError, match=r"differs from the trained one: logits by 0\.001"):
+        export_module._check_parity(model, graph, 20, [16])
+
+
+def test_the_bundle_holds_one_graph_without_external_data(tiny_bundle):
+    model = onnx.load(tiny_bundle / "model.onnx", load_external_data=False)
+    assert not any(t.data_location for t in model.graph.initializer)
+    onnx.checker.check_model(model)
+
+
+def test_calibration_lowers_the_loss(tiny_bundle):
+    development = json.loads((tiny_bundle / "bundle.json").read_text())["metrics"]["development"]
+    assert development["nll"] <= development["nll_uncalibrated"] + 1e-9
+    assert 0 < development["coverage"] <= 1
+    assert all(math.isfinite(value) for value in development.values())
+
+
+def test_the_bundle_says_nothing_of_this_machine(tiny_bundle, tiny_run):
+    assert str(tiny_run) not in (tiny_bundle / "bundle.json").read_text()
+
+
+def test_a_moved_manifest_can_be_named(tiny_run, tmp_path, tiny_bundle):
+    from tsresformer.manifest import Manifest
+
+    manifest = Manifest.read(tiny_run / "m.csv")
+    bundle = export_module.export(
+        tiny_run / "run", tmp_path / "b.bundle", name="other", manifest=manifest
+    )
+    assert bundle.name == "other"
+    assert bundle.temperature == Bundle.load(tiny_bundle).temperature
+    with pytest.raises(BundleError, match="development tracks are not in"):
+        export_module.export(
+            tiny_run / "run",
+            tmp_path / "c.bundle",
+            manifest=manifest.replace(manifest.tracks[:1]),
+        )
+    assert not (tmp_path / "c.bundle").exists()
