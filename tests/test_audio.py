@@ -55,7 +55,7 @@ def test_every_format_decodes_to_the_mean_of_its_channels(
     expected = tone(2.0).mean(axis=1)
     with open_audio(tones[kind]) as stream:
         waveform = np.concatenate(list(stream))
-    assert (stream.sample_rate, stream.n_channels, stream.n_bad_packets) == (48000, 2, 0)
+    assert (stream.sample_rate, stream.n_channels, stream.damage) == (48000, 2, "")
     assert stream.seconds == pytest.approx(2.0, abs=0.1)
     assert stream.backend == ("soundfile" if kind in SOUNDFILE_SUBTYPES else "pyav")
     if kind in LOSSLESS:
@@ -222,6 +222,21 @@ def test_flac_that_claims_one_sample(tones: dict[str, Path], tmp_path: Path) -> 
     np.testing.assert_array_equal(waveform[:96000], load(tones["flac"]))
 
 
+def test_mp3_whose_length_is_guessed_too_short(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).uniform(-0.9, 0.9, 44100)
+    samples = np.concatenate([noise, np.zeros(9 * 44100), noise])
+    path = tmp_path / "x.mp3"
+    soundfile.write(path, samples, 44100, bitrate_mode="VARIABLE", compression_level=0.0)
+    content = path.read_bytes()
+    path.write_bytes(content[content.index(b"\xff\xfb", 4) :])  # less the frame that tells it
+    assert soundfile.info(path).duration < 8
+    with open_audio(path) as stream:
+        waveform = np.concatenate(list(stream))
+    assert stream.claimed_s is None and stream.damage == ""
+    assert stream.seconds == pytest.approx(11, abs=0.1)
+    assert np.sqrt(np.mean(waveform[-40000:] ** 2)) == pytest.approx(0.52, abs=0.05)
+
+
 @pytest.mark.parametrize("kind", ["wav", "aiff", "au", "mp3", "flac"])
 def test_cut_files_give_what_is_there_and_what_was_claimed(tmp_path: Path, kind: str) -> None:
     whole = write(tmp_path / f"x.{kind}", tone(4.0))
@@ -232,6 +247,7 @@ def test_cut_files_give_what_is_there_and_what_was_claimed(tmp_path: Path, kind:
         waveform = np.concatenate(list(stream))
     assert stream.claimed_s == pytest.approx(4.0, abs=0.01)
     assert 1.0 < stream.seconds < 3.0
+    assert stream.damage.startswith(f"cut short: {stream.seconds:.1f} of 4.0 s")
     assert len(waveform) == pytest.approx(stream.seconds * 48000)
     np.testing.assert_allclose(waveform[:40000], expected[:40000], atol=1e-6)
 
@@ -271,6 +287,7 @@ def test_damaged_packets_are_skipped_and_counted(tones: dict[str, Path], tmp_pat
     (tmp_path / "x.aac").write_bytes(content)
     with open_audio(tmp_path / "x.aac") as stream:
         waveform = np.concatenate(list(stream))
+    assert stream.damage == f"damaged places skipped: {stream.n_bad_packets}"
     assert stream.n_bad_packets > 0 and np.isfinite(waveform).all()
     assert 1.0 < stream.seconds <= 2.2
 
@@ -307,7 +324,7 @@ def test_samples_that_are_no_numbers(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", bad, 48000, subtype="FLOAT")
     with open_audio(tmp_path / "x.wav") as stream:
         waveform = np.concatenate(list(stream))
-    assert stream.n_nonfinite == 3
+    assert (stream.n_nonfinite, stream.damage) == (3, "samples that were no numbers: 3")
     samples[[10, 500, 40000]] = 0
     np.testing.assert_array_equal(waveform, samples)
     soundfile.write(tmp_path / "x.wav", np.full(1000, np.nan), 48000, subtype="FLOAT")

@@ -68,7 +68,7 @@ def test_predict_for_people(run, mixed, tiny_bundle):
     assert code == 0
     assert out.count(".flac\n") == 2
     assert len(re.findall(r"^  \w+ +\d+%, \w+ +\d+%( +\(unsure\))?$", out, re.M)) == 2
-    assert len(re.findall(r"^    0:00-0:04 ", out, re.M)) == 2
+    assert len(re.findall(r"^    0:00-0:04  \w+  \d+%-\d+%  [▁▂▃▄▅▆▇█]$", out, re.M)) == 2
     assert "1 files inside the folders are no audio" in err
 
 

@@ -129,7 +129,7 @@ def test_every_poison_costs_its_item_only() -> None:
 
 def test_progress_is_a_chunk_or_a_sign_of_life() -> None:
     errors = final(
-        stream(worker_functions.act, ["work 15"], n_workers=1, limits=Limits(stall_s=0.5))
+        stream(worker_functions.act, ["work 15"], n_workers=1, limits=Limits(stall_s=1.0))
     )
     assert errors == {"work 15": None}
     before = signal.getitimer(signal.ITIMER_REAL)

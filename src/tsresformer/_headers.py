@@ -154,7 +154,7 @@ def _claimed_by_xing(head: bytes) -> float | None:
     n_samples = 0
     for tag in (b"Xing", b"Info"):
         at = head.find(tag, 4, 64)
-        if at >= 0 and head[at + 7] & 1:
+        if at >= 0 and head[at + 7 : at + 8] and head[at + 7] & 1:
             n_samples = int.from_bytes(head[at + 8 : at + 12], "big") * _samples_per_frame(
                 version, 3
             )

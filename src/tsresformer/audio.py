@@ -38,10 +38,14 @@ Block = tuple[int, Waveform]
 Window = tuple[int, int]
 
 DAY_S = 86_400.0
-MAX_UNREAD_BYTES, MAX_MISSING_S = 64 * 1024, 0.1
+MAX_CLAIM_S = 1e7
+CUT_SHORT_S = 1.0
+MAX_UNREAD_BYTES, MAX_MISSING_S, MAX_GAP_S = 512, 0.1, 0.01
 MAX_TAGS, MAX_TAG_CHARACTERS = 64, 1000
 
 _UNKNOWN_LENGTH = 2**62
+_NO_HEADER = frozenset({"aac", "ac3", "eac3", "mp3"})
+"""Formats whose length decoders guess from the bit rate, unless a Xing header claims it."""
 _LENGTH_IS_TRUSTED = frozenset({"flac", "mp3"})
 """Formats in which libsndfile stops at the claimed length, whatever follows."""
 _TAG_NAMES = {"album_artist": "albumartist", "album artist": "albumartist"}
@@ -148,7 +152,7 @@ class AudioStream:
         self, path: str | Path, sample_rate: int | None = None, *, max_seconds: float = DAY_S
     ) -> None:
         self.max_seconds, self.seconds, self.n_nonfinite = max_seconds, 0.0, 0
-        self._n_losses = 0
+        self._n_gaps, self._gave_up = 0, False
         self._decoders: list[PyavDecoder] = []
         self._sound: soundfile.SoundFile | None = None
         self._source = SourceFile(path)
@@ -167,17 +171,24 @@ class AudioStream:
         self._sound = source.open_soundfile()
         if self._sound:
             self.native_rate, self.n_channels = self._sound.samplerate, self._sound.channels
-            if self.claimed_s is None and 0 < self._sound.frames < _UNKNOWN_LENGTH:
+            if self.claimed_s is None and self.format not in _NO_HEADER:
                 self.claimed_s = self._sound.frames / self.native_rate
+            self._drop_absurd_claim()
             return
         decoder = source.open_pyav()
         self._decoders.append(decoder)
         self.native_rate, self.n_channels = decoder.sample_rate, decoder.n_channels
-        if self.claimed_s is None:
+        if self.claimed_s is None and self.format not in _NO_HEADER:
             self.claimed_s = decoder.duration_s
+        self._drop_absurd_claim()
         if not is_sane(self.native_rate, self.n_channels):
             claims = f"{self.native_rate} Hz, {self.n_channels} channels"
             raise source.error(f"its header makes no sense ({claims})", REMEDY_DAMAGED)
+
+    def _drop_absurd_claim(self) -> None:
+        """Forget a claim that means "unknown": nothing, or the largest number of some width."""
+        if not 0 < (self.claimed_s or 0) < MAX_CLAIM_S:
+            self.claimed_s = None
 
     @property
     def backend(self) -> Backend:
@@ -187,7 +198,19 @@ class AudioStream:
     @property
     def n_bad_packets(self) -> int:
         """Damaged places that were skipped so far."""
-        return self._n_losses + sum(decoder.n_bad_packets for decoder in self._decoders)
+        return self._n_gaps + sum(decoder.n_bad_packets for decoder in self._decoders)
+
+    @property
+    def damage(self) -> str:
+        """What is wrong with the audio that was decoded, once it is, in words; "" for nothing."""
+        problems = []
+        if self.claimed_s and self.claimed_s - self.seconds > CUT_SHORT_S:
+            problems.append(f"cut short: {self.seconds:.1f} of {self.claimed_s:.1f} s")
+        if self.n_bad_packets:
+            problems.append(f"damaged places skipped: {self.n_bad_packets}")
+        if self.n_nonfinite:
+            problems.append(f"samples that were no numbers: {self.n_nonfinite}")
+        return "; ".join(problems)
 
     def tags(self) -> dict[str, str]:
         """Text tags by lower-case names such as artist, albumartist, album, title, genre, date."""
@@ -248,10 +271,12 @@ class AudioStream:
             except AudioError:
                 if not n_samples and number == 0:
                     raise
-                self._n_losses += 1
+                self._n_gaps += 1
                 continue
             yield from _skip(decoder.blocks(), skip_s if number == 0 else 0.0)
             decoder.close()
+        if self._gave_up and MAX_GAP_S < (self.claimed_s or 0) - self.seconds <= CUT_SHORT_S:
+            self._n_gaps += 1
 
     def _sound_blocks(self, sound: soundfile.SoundFile) -> Iterator[Waveform]:
         buffer, n_samples = np.empty((BLOCK_SAMPLES, sound.channels), np.float32), 0
@@ -260,11 +285,10 @@ class AudioStream:
                 n_samples += n_read
                 yield mean_of_channels(list(buffer[:n_read].T))
         except soundfile.SoundFileError:
-            self._n_losses += 1
-            return
+            self._gave_up = True
         n_missing = sound.frames - n_samples
         if sound.frames < _UNKNOWN_LENGTH and n_missing > MAX_MISSING_S * sound.samplerate:
-            self._n_losses += 1
+            self._gave_up = True
 
     def _left_over(self, n_samples: int) -> tuple[list[Window], float]:
         """Find the parts of the file for FFmpeg, and the seconds to skip in the first."""
@@ -272,8 +296,8 @@ class AudioStream:
         whole = [(source.start, source.size)]
         if self.format == "ogg":
             links = ogg_links(source.read_at, source.start, source.size)
-            return (links, skip_s) if self._n_losses or not n_samples else (links[1:], 0.0)
-        if not n_samples or self._n_losses:
+            return (links, skip_s) if self._gave_up or not n_samples else (links[1:], 0.0)
+        if self._gave_up or not n_samples:
             return whole, skip_s
         cut = self.format in _LENGTH_IS_TRUSTED and source.n_unread() > MAX_UNREAD_BYTES
         return (whole, skip_s) if cut else ([], 0.0)

@@ -27,8 +27,8 @@ class Meter:
         """Count one more."""
         self._progress.advance(self._task)
 
-    def reach(self, done: int, total: int) -> None:
-        """Say how much of how much is done."""
+    def reach(self, done: int, total: int | None = None) -> None:
+        """Say how much is done, and of how much if that has changed."""
         self._progress.update(self._task, completed=done, total=total)
 
     def say(self, message: str) -> None:

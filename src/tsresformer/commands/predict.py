@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ from tsresformer.commands.common import (
     write_text,
 )
 from tsresformer.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK
+
+LEVELS = "▁▂▃▄▅▆▇█"
+"""Probabilities by eighths, one character for each step of the timeline."""
 
 if TYPE_CHECKING:
     from tsresformer.bundle import Bundle
@@ -152,11 +156,12 @@ def _show(rows: Sequence[Prediction], top: int) -> None:
             continue
         genres = ", ".join(f"{genre} {p:.0%}" for genre, p in row.best(top).items())
         click.echo(f"  {genres}" + ("  (unsure)" if row.unsure else ""))
-        for entry in row.timeline:
-            first = max(entry.probabilities.values())
-            bar = "#" * round(20 * first)
-            span = f"{_clock(entry.start_s)}-{_clock(entry.end_s)}"
-            click.echo(f"    {span}  {entry.label:<16} {first:4.0%} {bar}")
+        for label, stretch in groupby(row.timeline, key=lambda entry: entry.label):
+            entries = list(stretch)
+            values = [max(entry.probabilities.values()) for entry in entries]
+            span = f"{_clock(entries[0].start_s)}-{_clock(entries[-1].end_s)}"
+            curve = "".join(LEVELS[min(7, int(8 * value))] for value in values)
+            click.echo(f"    {span}  {label}  {min(values):.0%}-{max(values):.0%}  {curve}")
     sys.stdout.flush()
 
 

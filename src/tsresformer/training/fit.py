@@ -13,6 +13,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,6 @@ from pytorch_lightning.callbacks import (
     Callback,
     EarlyStopping,
     ModelCheckpoint,
-    TQDMProgressBar,
     WeightAveraging,
 )
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -39,6 +39,7 @@ from tsresformer.errors import ConfigError, TrainingError
 from tsresformer.files import atomic_write
 from tsresformer.manifest import Manifest, Track
 from tsresformer.models.ts_resformer import TSResformer
+from tsresformer.progress import meter
 from tsresformer.splits import check_groups, development_fold, parse_protocol
 from tsresformer.store import FeatureStore
 from tsresformer.training.data import SliceBatches
@@ -300,13 +301,29 @@ class _AtomicCheckpoints(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
 
-class _ProgressBar(TQDMProgressBar):
-    """Lightning's bar without the logger's version."""
+class _ProgressBar(Callback):
+    """One bar over all batches, and a line an epoch, also in a log file."""
 
-    def get_metrics(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, module)
-        metrics.pop("v_num", None)
-        return metrics
+    def __init__(self, n_epochs: int) -> None:
+        self._n_epochs, self._open = n_epochs, ExitStack()
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        n_batches = int(trainer.num_training_batches)
+        self._bar = self._open.enter_context(meter("training", n_batches * self._n_epochs))
+        self._bar.reach(n_batches * trainer.current_epoch)
+
+    def on_train_batch_end(self, *_ignored: Any) -> None:
+        self._bar.advance()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        values = trainer.callback_metrics
+        self._bar.say(
+            f"epoch {trainer.current_epoch + 1:3} of {self._n_epochs}: loss "
+            f"{values['train_loss']:.3f}, development score {values['dev_score']:.1%}"
+        )
+
+    def teardown(self, *_ignored: Any, **_too: Any) -> None:
+        self._open.close()
 
 
 def _averaging(config: Config) -> Iterable[Callback]:
@@ -335,7 +352,7 @@ def _trainer(run: Run, training: SliceBatches, *, progress: bool) -> pl.Trainer:
     if config.train.patience is not None:
         callbacks.append(EarlyStopping("dev_rank", patience=config.train.patience, mode="max"))
     if progress:
-        callbacks.append(_ProgressBar())
+        callbacks.append(_ProgressBar(config.train.epochs))
     return pl.Trainer(
         accelerator="auto",
         devices=1,
@@ -345,7 +362,7 @@ def _trainer(run: Run, training: SliceBatches, *, progress: bool) -> pl.Trainer:
         callbacks=callbacks,
         logger=TensorBoardLogger(run.folder, name="", version="tensorboard"),
         plugins=[_AtomicCheckpoints()],
-        enable_progress_bar=progress,
+        enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=10**9,
