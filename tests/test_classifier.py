@@ -98,6 +98,7 @@ def test_a_short_track_is_repeated_and_flagged(classifier, tmp_path):
     ((_, scores),) = classifier.score_many([str(tmp_path / "short.wav")])
     assert scores.repeated
     assert scores.logits.shape == (1, 3)
+    assert scores.warning == "shorter than one slice, so it is repeated"
     assert len(classifier.predict(tmp_path / "short.wav", timeline=True).timeline) == 1
 
 

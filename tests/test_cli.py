@@ -230,6 +230,24 @@ def test_ctrl_c_keeps_what_was_classified(tiny_music, tiny_bundle, tmp_path):
     assert 0 < len(json.loads(out.read_text())["tracks"]) < 400
 
 
+def test_ctrl_c_in_training_can_be_resumed(tiny_run, tmp_path):
+    command = [*COMMAND, "train", "--manifest", str(tiny_run / "m.csv"), "-o", str(tmp_path / "r")]
+    command += ["--store", str(tiny_run / "store"), "--set", "train.batch_size=4"]
+    command += ["--set", "slicing.slice_s=1.0", "--set", "train.epochs=3"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True, text=True)
+    while not (tmp_path / "r" / "last.ckpt").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "with --resume goes on" in err
+    subprocess.run([*command, "--resume"], check=True)
+    with open(tmp_path / "r" / "metrics.csv", newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "2"]
+
+
 def test_a_reader_that_goes_away_is_no_error(mixed, tiny_bundle):
     (mixed / "album" / "cover.jpg").unlink()
     command = [*COMMAND, "predict", str(mixed / "album"), "--model", str(tiny_bundle)]

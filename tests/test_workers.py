@@ -193,6 +193,19 @@ def test_closing_ends_the_children_at_once() -> None:
     assert not any(map(is_alive, pids))
 
 
+def test_children_outlive_the_thread_that_started_them() -> None:
+    started: list[Iterator[Event]] = []
+
+    def start() -> None:
+        started.append(stream(worker_functions.count, iter("123"), n_workers=2))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    time.sleep(0.3)
+    assert final(started[0]) == {"1": None, "2": None, "3": None}
+
+
 def test_a_stream_that_nobody_reads_leaves_no_child_and_no_descriptor() -> None:
     n_open = len(os.listdir("/proc/self/fd"))
     events = stream(worker_functions.act, ["sleep 60"] * 4, n_workers=2)

@@ -26,7 +26,7 @@ _TRAILING_TAGS = (b"TAG", b"APE", b"ID3", b"LYR")
 _PLAIN_WAV = (1, 3, 6, 7, 0xFFFE)
 _PLAIN_AIFF = (b"", b"NONE", b"sowt", b"twos", b"fl32", b"FL32", b"fl64", b"FL64", b"raw ")
 _MAX_CHUNKS = 1000
-_SCAN_BYTES = 2**20
+_SCAN_BYTES, _MAX_LINKS = 2**20, 10_000
 
 
 def find_frames(head: bytes, *, whole: bool) -> tuple[str, int]:
@@ -57,16 +57,15 @@ def ogg_links(read_at: ReadAt, start: int, size: int) -> list[tuple[int, int]]:
     The pages that begin a stream come together; one that comes after other pages starts a link.
     """
     starts, last_end, position = [start], start, start
-    while head := read_at(_SCAN_BYTES + 5, position):
+    while len(starts) < _MAX_LINKS and (head := read_at(_SCAN_BYTES + 5, position)):
         at = head.find(b"OggS\0")
         while 0 <= at < len(head) - 5:
             if head[at + 5] & 2 and position + at >= last_end:
                 if position + at > last_end:
                     starts.append(position + at)
-                page = read_at(27 + 255, position + at)
-                last_end = (
-                    position + at + 27 + sum(page[26 : 27 + page[26]]) if len(page) > 26 else size
-                )
+                page = read_at(27 + 255, position + at)  # byte 26: the number of lengths behind it
+                n_lengths = page[26] if len(page) > 26 else 0
+                last_end = position + at + 27 + n_lengths + sum(page[27 : 27 + n_lengths])
             at = head.find(b"OggS\0", at + 1)
         position += _SCAN_BYTES
     return list(zip(starts, [*starts[1:], size], strict=True))

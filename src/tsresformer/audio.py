@@ -41,7 +41,7 @@ DAY_S = 86_400.0
 MAX_CLAIM_S = 1e7
 CUT_SHORT_S = 1.0
 MAX_UNREAD_BYTES, MAX_MISSING_S, MAX_GAP_S = 512, 0.1, 0.01
-MAX_TAGS, MAX_TAG_CHARACTERS = 64, 1000
+MAX_TAGS, MAX_TAG_CHARACTERS = 256, 1000
 
 _UNKNOWN_LENGTH = 2**62
 _NO_HEADER = frozenset({"aac", "ac3", "eac3", "mp3"})
@@ -229,7 +229,6 @@ class AudioStream:
         for rate, block in self._native_blocks():
             self._count(rate, block)
             n_samples += len(block)
-            self.sample_rate = self.sample_rate or rate
             if rate != resampler_rate:
                 yield from _flush(resampler)
                 resampler_rate, resampler = rate, _resampler(rate, self.sample_rate)
@@ -240,13 +239,10 @@ class AudioStream:
         for resampled in _flush(resampler):
             n_yielded += len(resampled)
             yield resampled
+        if not n_samples:
+            raise self._source.error("no sample can be decoded", REMEDY_DAMAGED)
         if n_samples == self.n_nonfinite:
-            problem = (
-                "none of its samples is a sensible number"
-                if n_samples
-                else "no sample can be decoded"
-            )
-            raise self._source.error(problem, REMEDY_DAMAGED)
+            raise self._source.error("none of its samples is a sensible number", REMEDY_DAMAGED)
         if not n_yielded:  # shorter than one sample at the new rate
             yield block[:1]
 

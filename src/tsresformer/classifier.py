@@ -307,8 +307,13 @@ class _Scorer:
             embedding=joined["embedding"][own].mean(axis=0),
             attention_time=joined["attention_time"][own],
             attention_frequency=joined["attention_frequency"][own],
-            warning=self._last.warning,
+            warning=self._warning(),
         )
+
+    def _warning(self) -> str:
+        assert self._last is not None
+        short = "shorter than one slice, so it is repeated" if self._slices.repeated else ""
+        return "; ".join(filter(None, [self._last.warning, short]))
 
     def _own_slices(self) -> NDArray[np.bool_]:
         """Mark the slices of the bundle's own step among those of the timeline."""

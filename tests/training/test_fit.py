@@ -77,8 +77,9 @@ def test_it_learns_and_leaves_a_complete_run(bands, tmp_path):
     run = fit(config("train.epochs=8"), *bands, tmp_path / "run", progress=False)
     assert run.result["dev_score"] == 1.0
     names = {path.name for path in run.folder.iterdir()}
-    files = {"run.json", "result.json", "metrics.csv", "best.ckpt", "last.ckpt", "tensorboard"}
-    assert names == files
+    tables = {"metrics.csv", "left_out.csv"}
+    files = {"run.json", "result.json", "best.ckpt", "last.ckpt", "tensorboard"}
+    assert names == files | tables
     assert list((run.folder / "tensorboard").glob("events*"))
     with open(run.folder / "metrics.csv", newline="") as file:
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(8))
@@ -89,6 +90,27 @@ def test_it_learns_and_leaves_a_complete_run(bands, tmp_path):
     assert training.isdisjoint(groups[t] for t in held_out)
     tests = {t.track_id for t in bands[0].tracks if t.split == "test"}
     assert tests.isdisjoint(held_out | set(run.record["training_tracks"]))
+
+
+def test_audio_that_is_not_learned_from_is_listed(bands, tmp_path):
+    manifest, store = bands
+
+    def left_out(name, *overrides):
+        run = fit(config("train.epochs=1", *overrides), *bands, tmp_path / name, progress=False)
+        with open(run.folder / "left_out.csv", newline="") as file:
+            return run, list(csv.DictReader(file))
+
+    run, rows = left_out("a", "slicing.slice_s=2.5")
+    expected = [
+        (t, "last slice", "1.00 s do not fill a slice") for t in run.record["training_tracks"]
+    ]
+    assert [tuple(row.values()) for row in rows] == expected
+    assert left_out("b")[1] == []
+    assert left_out("c", "slicing.slice_s=2.5", "slicing.windows=random")[1] == []
+    _, rows = left_out("d", "slicing.slice_s=7.0")
+    assert {(row["what"], row["reason"]) for row in rows} == {
+        ("short", "6.00 s are repeated to fill a slice")
+    }
 
 
 def test_checkpoints_hold_tensors_and_plain_types(bands, tmp_path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from tsresformer.errors import EXIT_OK, require
+from tsresformer.commands.common import warn
+from tsresformer.errors import EXIT_INTERRUPTED, EXIT_OK, require
 
 
 @click.command()
@@ -47,7 +48,11 @@ def train(
     require("pytorch_lightning", "train")
     from tsresformer.training.fit import fit
 
-    run = fit(settings, manifest, store, out, resume=resume, init=init)
+    try:
+        run = fit(settings, manifest, store, out, resume=resume, init=init)
+    except KeyboardInterrupt:
+        warn("interrupted: the same command with --resume goes on after the last finished epoch")
+        return EXIT_INTERRUPTED
     result = run.result
     score = "accuracy" if run.config.task == "single" else "mean average precision"
     click.echo(

@@ -94,6 +94,22 @@ class SliceBatches(IterableDataset[Batch]):
         for start in range(0, len(self) * self.micro_batch, self.micro_batch):
             yield self._batch(items[start : start + self.micro_batch], epoch)
 
+    def unfilled(self) -> Iterator[tuple[str, str, str]]:
+        """What does not fill a slice: track id, "last slice" or "short", and the reason.
+
+        A track's incomplete last slice is left out; a track shorter than one slice is repeated.
+        """
+        second = self.store.features.frames_per_second
+        for track in self.tracks:
+            n_frames = self.store.tracks[track.track_id].n_frames
+            starts = slice_starts(n_frames, self.config.slicing, self.store.features)
+            rest = n_frames - int(starts[-1]) - self.length
+            if rest < 0:
+                seconds = f"{n_frames / second:.2f} s"
+                yield track.track_id, "short", f"{seconds} are repeated to fill a slice"
+            elif rest > 0 and not self._random:
+                yield track.track_id, "last slice", f"{rest / second:.2f} s do not fill a slice"
+
     def _fixed_slices(self, manifest: Manifest) -> list[tuple[int, int]]:
         """All (track, start) of fixed cutting that belong to the training split."""
         protocol = parse_protocol(manifest.protocol)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import signal
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -87,6 +88,7 @@ def fit(
     run = Run.begin(out, plan.record, resume=resume)
     if run.finished:
         return run
+    run.write_left_out(plan.left_out)
     torch.set_num_threads(_n_cores())
     pl.seed_everything(config.seed, verbose=False)
     network = TSResformer(config.model, store.features, len(plan.vocabulary))
@@ -107,9 +109,12 @@ def fit(
     loaders = [DataLoader(data, batch_size=None) for data in (plan.training, plan.development)]
     plan.training.current_epoch = lambda: trainer.current_epoch
     checkpoint = run.last if resume and run.last.is_file() else None
-    trainer.fit(module, loaders[0], loaders[1], ckpt_path=checkpoint, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, loaders[0], loaders[1], ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
     run.finish()
     return run
 
@@ -122,11 +127,13 @@ class _Plan:
     training: SliceBatches
     development: SliceBatches
     record: dict[str, Any]
+    left_out: list[tuple[str, str, str]]
 
 
 def _plan(config: Config, manifest: Manifest, store: FeatureStore) -> _Plan:
     usable = {track.track_id for track in store.serve(manifest)}
-    candidates = [t for t in manifest.in_split("training") if t.track_id in usable]
+    wanted = manifest.in_split("training")
+    candidates = [t for t in wanted if t.track_id in usable]
     if not candidates:
         raise TrainingError(
             f"{manifest.path}: no usable track in the training split; "
@@ -160,7 +167,19 @@ def _plan(config: Config, manifest: Manifest, store: FeatureStore) -> _Plan:
         "training_tracks": [t.track_id for t in kept],
         "development_tracks": [t.track_id for t in held_out],
     }
-    return _Plan(vocabulary, batches(kept, True), batches(held_out, False), record)
+    training = batches(kept, True)
+    left_out = [
+        (t.track_id, store.tracks[t.track_id].status, store.tracks[t.track_id].error)
+        for t in wanted
+        if t.track_id not in usable
+    ]
+    return _Plan(
+        vocabulary,
+        training,
+        batches(held_out, False),
+        record,
+        left_out + list(training.unfilled()),
+    )
 
 
 def _adopt(config: Config, bundle: Bundle, store: FeatureStore) -> Config:

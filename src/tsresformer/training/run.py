@@ -111,6 +111,12 @@ class Run:
             writer.writeheader()
             writer.writerows(epochs)
 
+    def write_left_out(self, rows: list[tuple[str, str, str]]) -> None:
+        """Write ``left_out.csv``: the training audio that is not learned from, and why."""
+        with atomic_write(self.folder / "left_out.csv") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([("track_id", "what", "reason"), *rows])
+
     def history(self) -> list[dict[str, float]]:
         """Metrics of each finished epoch."""
         path = self.folder / "metrics.csv"
