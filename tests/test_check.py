@@ -67,7 +67,7 @@ def make_faulty(root: Path) -> Manifest:
         for name, path in files.items()
     }
     for name, changes in {
-        "reencoded": {"label": "Pop", "split": "test"},
+        "reencoded": {"label": "Pop"},
         "fine": {"label": "Rokc", "group": ""},
         "faint": {"label": "Rock "},
         "tone": {"label": "", "group": "both", "artist": "Theremin"},
@@ -105,8 +105,7 @@ def row(report: CheckReport, name: str) -> Track:
         (
             "reencoded",
             "duplicate",
-            "nearly the same audio as original, which is labelled 'Rock' and not 'Pop', "
-            "which is in the split 'training' and not 'test'",
+            "nearly the same audio as original, which is labelled 'Rock' and not 'Pop'",
         ),
         ("fine", "ok", ""),
         ("silent", "silent", "nothing is louder than -60 dBFS"),
@@ -402,3 +401,5 @@ def test_of_two_copies_the_one_that_is_scored_stays(tmp_path):
         tracks.append(Track(track_id=str(i), path=path, label="Rock", split=split))
     report = check(Manifest(tuple(tracks)), n_workers=1)
     assert [track.status for track in report.manifest.tracks] == ["duplicate", "ok", "duplicate"]
+    expected = "the same audio as 1, which is in the split 'validation' and not 'training'"
+    assert report.manifest.tracks[0].error == expected

@@ -70,8 +70,4 @@ def log_mel_chunks(
             held.append(stream.finish())
         except AudioError as error:
             raise AudioError(item, error.problem, error.remedy, status=error.status) from None
-        yield Chunk(np.concatenate(held, axis=1), audio.seconds, peak, _damage(audio))
-
-
-def _damage(audio: object) -> str:
-    return getattr(audio, "damage", "")
+        yield Chunk(np.concatenate(held, axis=1), audio.seconds, peak, audio.damage)

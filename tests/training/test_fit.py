@@ -93,8 +93,6 @@ def test_it_learns_and_leaves_a_complete_run(bands, tmp_path):
 
 
 def test_audio_that_is_not_learned_from_is_listed(bands, tmp_path):
-    manifest, store = bands
-
     def left_out(name, *overrides):
         run = fit(config("train.epochs=1", *overrides), *bands, tmp_path / name, progress=False)
         with open(run.folder / "left_out.csv", newline="") as file:

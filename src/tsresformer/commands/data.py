@@ -86,8 +86,9 @@ def gtzan(audio: str, fault_filtered: str | None, out: str) -> int:
     show_default=True,
     help="The first folder below ROOT, or the genre tag.",
 )
+@workers_option
 @out_option
-def folder_(root: str, label_from: str, out: str) -> int:
+def folder_(root: str, label_from: str, workers: int, out: str) -> int:
     """Import your own music; the artist is the tag's, else the album folder.
 
     \b
@@ -95,8 +96,11 @@ def folder_(root: str, label_from: str, out: str) -> int:
       tsresformer data import folder my_music/ --label-from tag -o mine.csv
     """
     from tsresformer.datasets import folder as adapter
+    from tsresformer.progress import meter
 
-    return _finish(adapter.read(root, label_from), out)
+    with meter("reading tags") as bar:
+        manifest = adapter.read(root, label_from, n_workers=workers, progress=bar.reach)
+    return _finish(manifest, out)
 
 
 @import_.command()
@@ -141,8 +145,8 @@ def check(manifest: str, out: str | None, json: str | None, workers: int) -> int
     from tsresformer.progress import meter
 
     tracks = Manifest.read(manifest)
-    with meter("checking", len(tracks.tracks)) as bar:
-        report = inspect(tracks, n_workers=workers, progress=bar.advance)
+    with meter("checking") as bar:
+        report = inspect(tracks, n_workers=workers, progress=bar.reach)
     if out:
         report.manifest.write(out)
     if json:

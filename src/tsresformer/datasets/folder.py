@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -13,13 +14,20 @@ from tsresformer.datasets import require_folder, walk
 from tsresformer.errors import AudioError, ManifestError
 from tsresformer.labels import fold
 from tsresformer.manifest import Manifest, Track, counted, printable
+from tsresformer.workers import stream
 
 LabelFrom = Literal["folder", "tag"]
 
 _SAMPLERS = {fold(name) for name in ("Various Artists", "Various", "VA")}
 
 
-def read(root: str | Path, label_from: str = "folder") -> Manifest:
+def read(
+    root: str | Path,
+    label_from: str = "folder",
+    *,
+    n_workers: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Manifest:
     """Read every file below a folder that is audio by its content, whatever its name.
 
     The group is the artist from the tags (the album's artist before the track's), else the
@@ -30,6 +38,8 @@ def read(root: str | Path, label_from: str = "folder") -> Manifest:
     Parameters
     ----------
     label_from : "folder" (the first folder below `root`) or "tag" (the genre tag)
+    n_workers : processes that read the tags, since hostile ones can hang or kill their reader
+    progress : called with the numbers of files read and of all files
 
     Raises
     ------
@@ -44,13 +54,20 @@ def read(root: str | Path, label_from: str = "folder") -> Manifest:
     folder = require_folder(root, expected)
     seen: Counter[bool] = Counter()
     spellings: dict[str, str] = {}
-    tracks = [
-        _track(path, path.relative_to(folder), folder.name, label_from == "tag", spellings)
-        for path in _audio(folder, seen)
-    ]
-    if not tracks:
+    paths = list(_audio(folder, seen))
+    if not paths:
         others = f" (only {counted(seen[False], 'other file')})" if seen[False] else ""
         raise ManifestError(f"{root}: has no audio files{others}; expected {expected}")
+    tags: dict[int, dict[str, str] | AudioError] = {}
+    with closing(stream(_read_tags, map(str, paths), n_workers=n_workers)) as events:
+        for event in events:
+            if event.kind != "end":
+                tags[event.index] = event.value
+                progress(len(tags), len(paths))
+    tracks = [
+        _track(path, path.relative_to(folder), folder.name, label_from == "tag", spellings, tags[i])
+        for i, path in enumerate(paths)
+    ]
     return Manifest(tuple(tracks), notes=tuple(_notes(tracks, seen[False], label_from)))
 
 
@@ -62,15 +79,24 @@ def _audio(folder: Path, seen: Counter[bool]) -> Iterator[Path]:
             yield path
 
 
+def _read_tags(path: str) -> Iterator[dict[str, str]]:
+    yield {key: printable(text).strip() for key, text in probe(path).tags.items()}
+
+
 def _track(
-    path: Path, relative: Path, dataset: str, from_tag: bool, spellings: dict[str, str]
+    path: Path,
+    relative: Path,
+    dataset: str,
+    from_tag: bool,
+    spellings: dict[str, str],
+    found: dict[str, str] | AudioError,
 ) -> Track:
     tags: dict[str, str] = {}
     status = error = ""
-    try:
-        tags = {key: printable(text).strip() for key, text in probe(path).tags.items()}
-    except AudioError as failure:
-        status, error = failure.status, failure.reason
+    if isinstance(found, AudioError):
+        status, error = found.status, found.reason
+    else:
+        tags = found
     name = printable(relative.as_posix())
     folders = name.split("/")[:-1]
     group = _artist(tags) or ("/".join(folders) if len(folders) > 1 else "")
