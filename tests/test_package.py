@@ -75,7 +75,7 @@ def imported(stderr: str) -> set[str]:
 
 @pytest.mark.parametrize("name", ["Classifier", "Config", "Manifest", "Prediction", "evaluate"])
 def test_public_name_is_the_one_of_its_module(name: str) -> None:
-    home = {"Config": "config", "Manifest": "manifest", "evaluate": "evaluate"}
+    home = {"Config": "config", "Manifest": "manifest", "evaluate": "evaluation"}
     module = f"tsresformer.{home.get(name, 'classifier')}"
     code = f"from {module} import {name} as direct; import tsresformer as t; "
     assert python(code + f"print(t.{name} is direct, callable(direct))") == "True True"

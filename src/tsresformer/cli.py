@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "train",
     "export": "train",
     "evaluate": "evaluate",
+    "publish": "evaluate",
     "info": "info",
     "doctor": "info",
 }

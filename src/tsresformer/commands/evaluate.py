@@ -1,9 +1,12 @@
-"""`tsresformer evaluate`."""
+"""`tsresformer evaluate` and `tsresformer publish`."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from tsresformer.bundle import CARD
 from tsresformer.commands.common import workers_option
 from tsresformer.errors import EXIT_INPUT, EXIT_OK, require
 
@@ -37,3 +40,27 @@ def evaluate(bundle: str, manifest: str, split: str, out: str, workers: int) -> 
     click.echo(result.sentence())
     click.echo(f"report: {out}/index.html")
     return EXIT_INPUT if result.n_failed else EXIT_OK
+
+
+@click.command()
+@click.argument("bundle")
+@click.option(
+    "--report", required=True, type=click.Path(), help="What 'evaluate' wrote for this bundle."
+)
+@click.option("--notes", type=click.Path(), help="Markdown to add to the card.")
+@click.option("-o", "--out", required=True, type=click.Path(), help="The bundle, a new folder.")
+def publish(bundle: str, report: str, notes: str | None, out: str) -> int:
+    """Put an evaluation, and notes, into a bundle's model card.
+
+    The weights stay as they are; the report must be of this very bundle.
+
+    \b
+    Example:
+      tsresformer publish my.bundle --report report/ --notes notes.md -o final.bundle
+    """
+    from tsresformer.card import publish as write
+
+    text = Path(notes).read_text(encoding="utf-8") if notes else None
+    made = write(bundle, report, out, notes=text)
+    click.echo(f"{out}: {made.name}, card {made.path / CARD}")
+    return EXIT_OK

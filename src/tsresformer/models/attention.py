@@ -72,11 +72,11 @@ class TimeFrequencyAttention(nn.Module):
         if self.time is not None and self.time_gate is not None:
             features = self.time(x)
             attend_time = self.time_gate(features.mean(2))
-            parts.append(self.fusion[0] * attend_time.unsqueeze(2) * features)
+            parts.append(features * (self.fusion[0] * attend_time).unsqueeze(2))
         if self.frequency is not None and self.frequency_gate is not None:
             features = self.frequency(x)
             attend_frequency = self.frequency_gate(features.mean(3))
-            parts.append(self.fusion[1] * attend_frequency.unsqueeze(3) * features)
+            parts.append(features * (self.fusion[1] * attend_frequency).unsqueeze(3))
         fused = torch.cat(parts, 1) + self.fusion[2] * residual
         return Front(fused, attend_time.mean(1), attend_frequency.mean(1))
 

@@ -1,0 +1,45 @@
+"""The model card, and its evaluation, which must be of the very bundle."""
+
+import json
+
+import pytest
+
+from tsresformer.bundle import GRAPH, Bundle
+from tsresformer.card import publish
+from tsresformer.errors import BundleError
+from tsresformer.evaluation import evaluate
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module")
+def report(tiny_run, tiny_bundle, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("card") / "report"
+    evaluate(tiny_bundle, tiny_run / "m.csv", out=folder, n_bootstrap=50)
+    return folder
+
+
+def test_a_published_card_holds_the_numbers_of_the_report(tiny_bundle, report, tmp_path):
+    bundle = publish(tiny_bundle, report, tmp_path / "p.bundle", notes="## Weak spots\n\nAll.\n")
+    metrics = json.loads((report / "metrics.json").read_text())
+    accuracy = metrics["track"]["accuracy"]
+    card = bundle.card()
+    interval = f"{accuracy['low']:.3f} to {accuracy['high']:.3f}"
+    assert f"| accuracy | {accuracy['value']:.3f} | {interval} |" in card
+    for row in metrics["per_class"]:
+        assert f"| {row['label']} | {row['support']} | " in card
+    assert "## Evaluation: test part of the artist-grouped split" in card
+    assert card.endswith("## Weak spots\n\nAll.\n")
+    assert bundle.record["metrics"]["test"]["track"]["accuracy"] == accuracy
+    before = Bundle.load(tiny_bundle)
+    assert (bundle.path / GRAPH).read_bytes() == before.graph.read_bytes()
+    assert (bundle.name, bundle.temperature) == (before.name, before.temperature)
+
+
+def test_a_report_of_another_bundle_is_refused(tiny_bundle, report, tmp_path):
+    other = publish(tiny_bundle, report, tmp_path / "other.bundle")
+    with pytest.raises(BundleError, match="scores another bundle"):
+        publish(other.path, report, tmp_path / "x.bundle")
+    with pytest.raises(BundleError, match="is no report of 'tsresformer evaluate'"):
+        publish(tiny_bundle, tmp_path, tmp_path / "x.bundle")
+    assert not (tmp_path / "x.bundle").exists()
