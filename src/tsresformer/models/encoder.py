@@ -34,15 +34,15 @@ class EncoderBranch(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward network, each normalised before and added back."""
+    """Self-attention and a feed-forward network, each normalised before and added back.
+
+    Dropout acts on what is added back, not on the attention itself: that would keep PyTorch from
+    its fused kernel.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        d_model, self.n_heads, self.dropout = (
-            config.d_model,
-            config.n_heads,
-            config.encoder_dropout,
-        )
+        d_model, self.n_heads = config.d_model, config.n_heads
         self.attention_norm = nn.LayerNorm(d_model)
         self.query_key_value = nn.Linear(d_model, 3 * d_model, bias=False)
         self.out = nn.Linear(d_model, d_model)
@@ -62,9 +62,7 @@ class EncoderLayer(nn.Module):
     def attend(self, x: Tensor) -> Tensor:
         heads = self.query_key_value(x).unflatten(-1, (3, self.n_heads, -1)).transpose(1, 3)
         query, key, value = heads.unbind(2)  # each (B, n_heads, T, d_head)
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, dropout_p=self.dropout if self.training else 0.0
-        )
+        mixed = functional.scaled_dot_product_attention(query, key, value)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
