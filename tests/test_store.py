@@ -127,7 +127,7 @@ def test_what_cannot_be_used_is_a_row_with_its_reason(tmp_path):
         "none.wav": ("missing", False),
         "copy": ("duplicate", False),
     }
-    assert store.tracks["cut.wav"].error == "1 s of 3 s"
+    assert store.tracks["cut.wav"].error == "1.0 s of 3.0 s"
     assert [t.track_id for t in store.serve(Manifest(tuple(tracks)))] == ["good.wav"]
 
 

@@ -275,17 +275,21 @@ def _features(text: str) -> FeatureConfig:
     return FeatureConfig(**json.loads(text)) if text else FeatureConfig()
 
 
+def judge(track: Track, seconds: float, *, silent: bool) -> tuple[str, str]:
+    """Status and error of a decoded track: incomplete, silent or ok."""
+    if track.duration_s is not None and seconds < track.duration_s - INCOMPLETE_S:
+        return "incomplete", f"{seconds:.1f} s of {track.duration_s:.1f} s"
+    if silent:
+        row = array_row(track.path)
+        return "silent", "all values are equal" if row else "nothing is louder than -60 dBFS"
+    return "ok", ""
+
+
 def _judged(track: Track, result: Inspection | AudioError) -> Track:
     """The row with what its own audio says of it."""
     if isinstance(result, AudioError):
         return dataclasses.replace(track, status=result.status, error=result.reason, sha256="")
-    status, error = "ok", ""
-    if track.duration_s is not None and result.seconds < track.duration_s - INCOMPLETE_S:
-        status, error = "incomplete", f"{result.seconds:.1f} s of {track.duration_s:.1f} s"
-    elif result.silent:
-        status, error = "silent", "nothing is louder than -60 dBFS"
-        if array_row(track.path):
-            error = "all values are equal"
+    status, error = judge(track, result.seconds, silent=result.silent)
     return dataclasses.replace(track, status=status, error=error, sha256=result.sha256)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsresformer.bundle import Bundle, shipped_bundles
+from tsresformer.check import judge
 from tsresformer.config import FeatureConfig, load_features, resolved
 from tsresformer.datasets.arrays import is_row, row_dtype
 from tsresformer.errors import AudioError, StoreError
@@ -35,9 +36,6 @@ MARKER = "store.json"
 BEGUN = "store-begun.json"
 LOCK = ".lock"
 TRACKS_PER_SHARD = 64
-
-COMPLETE_WITHIN_S = 1.0
-"""A clip that is shorter than its nominal length by more than this is discarded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,11 +250,9 @@ def _judge(track: Track, chunks: list[Chunk]) -> tuple[StoredTrack, NDArray[Any]
     """Keep a complete track that can be heard; say why any other is left out."""
     last = chunks[-1]
     seconds = round(last.seconds, 3)
-    if track.duration_s is not None and seconds < track.duration_s - COMPLETE_WITHIN_S:
-        reason = f"{seconds:g} s of {track.duration_s:g} s"
-        return _without(track, "incomplete", reason, seconds), None
-    if last.silent:
-        return _without(track, "silent", "nothing above -60 dBFS", seconds), None
+    status, error = judge(track, seconds, silent=last.silent)
+    if status != "ok":
+        return _without(track, status, error, seconds), None
     frames = np.concatenate([chunk.log_mel for chunk in chunks], axis=1).T
     stored = StoredTrack(track.track_id, _source(track), len(frames), seconds, "ok", last.warning)
     return stored, frames
