@@ -64,8 +64,10 @@ def scores(logits: NDArray[np.floating] | Sequence[Sequence[float]], **values: A
     n_slices = len(logits)
     defaults: dict[str, Any] = {
         "fine_logits": logits[:0],
-        "fine_start_s": np.zeros(0),
-        "start_s": np.arange(n_slices) * 3.0,
+        "fine_starts": np.zeros(0, dtype=np.int64),
+        "fine_audible": np.zeros(0, dtype=bool),
+        "starts": np.arange(n_slices) * 129,
+        "audible": np.ones(n_slices, dtype=bool),
         "seconds": 3.0 * n_slices,
         "silent": False,
         "repeated": False,

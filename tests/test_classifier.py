@@ -1,14 +1,19 @@
 """The classifier: tracks of any length, silence, failures, threads."""
 
+import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tsresformer.audio import load
 from tsresformer.classifier import Classifier
+from tsresformer.config import FeatureConfig, SliceConfig
 from tsresformer.errors import AudioError, BundleError
 from tsresformer.features import LogMelStream
 from tsresformer.manifest import Manifest
@@ -85,11 +90,60 @@ def test_the_timeline_follows_the_music(classifier, tracks, tmp_path):
     soundfile.write(tmp_path / "two.wav", waveform, rate)
     timeline = classifier.predict(tmp_path / "two.wav", timeline=True).timeline
     assert [entry.start_s for entry in timeline] == [0, 5, 10, 15, 20, 25, 30]
-    assert all(e.end_s == pytest.approx(e.start_s + 10) for e in timeline)
+    assert all(e.end_s == pytest.approx(e.start_s + 10, abs=0.05) for e in timeline)
     halves = [
         np.mean([e.probabilities["ambient"] for e in half]) for half in (timeline[:3], timeline[4:])
     ]
     assert halves[0] > halves[1] + 0.2
+
+
+def test_silent_stretches_have_no_genre_and_do_not_count(classifier, tracks, tmp_path):
+    music = np.concatenate([load(t.path, 16000) for t in tracks[:2]] * 2)
+    silence = np.zeros(16000 * 20, np.float32)
+    soundfile.write(tmp_path / "gap.wav", np.concatenate([music, silence]), 16000)
+    soundfile.write(tmp_path / "music.wav", music, 16000)
+    with_gap = classifier.predict(tmp_path / "gap.wav", timeline=True)
+    alone = classifier.predict(tmp_path / "music.wav")
+    assert [entry.label is None for entry in with_gap.timeline] == [False] * 4 + [True] * 2
+    assert with_gap.timeline[-1].probabilities == {}
+    for genre, value in alone.probabilities.items():
+        assert with_gap.probabilities[genre] == pytest.approx(value, abs=0.1)
+    assert with_gap.label == alone.label
+
+
+@given(
+    st.sampled_from([8000, 16000, 22050, 44100]),
+    st.integers(200, 12000),
+    st.floats(0.5, 40),
+    st.none() | st.floats(0.3, 40),
+    st.floats(1, 20000),
+)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_every_window_of_the_timeline_has_a_slice(
+    classifier, sample_rate, hop_length, slice_s, slice_hop_s, seconds
+):
+    features = FeatureConfig(sample_rate=sample_rate, hop_length=hop_length, n_mels=2, n_fft=256)
+    slicing = SliceConfig(
+        slice_s=max(slice_s, 9 / features.frames_per_second), slice_hop_s=slice_hop_s
+    )
+    n_frames = min(20_000, round(seconds * features.frames_per_second) + 1)
+    seconds = n_frames / features.frames_per_second
+    starts = np.unique(
+        np.concatenate([slice_starts(n_frames, slicing, features, hop) for hop in (None, 5.0)])
+    )
+    logits = np.zeros((len(starts), 3), np.float32)
+    bundle = dataclasses.replace(classifier.bundle, features=features, slicing=slicing)
+    every = np.ones(len(starts), dtype=bool)
+    scores = SimpleNamespace(
+        fine_starts=starts, fine_logits=logits, fine_audible=every, seconds=seconds
+    )
+    entries = list(Classifier(bundle, None)._timeline(scores))
+    assert entries
+    assert all(entry.label is not None for entry in entries)
+    assert [entry.start_s for entry in entries] == [5.0 * k for k in range(len(entries))]
+    assert all(entry.end_s <= round(seconds, 3) for entry in entries)
 
 
 def test_a_short_track_is_repeated_and_flagged(classifier, tmp_path):

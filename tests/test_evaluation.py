@@ -355,13 +355,13 @@ def test_the_real_classifier(tiny_run, tiny_bundle, tmp_path):
     manifest = Manifest.read(tiny_run / "m.csv")
     tests = {track.track_id: track for track in manifest.tracks if track.split == "test"}
     classifier = Classifier.load(tiny_bundle)
-    assert {row.track_id for row in result.rows} == tests.keys()
+    assert {row.track.track_id for row in result.rows} == tests.keys()
     right = 0
     for row in result.scored:
-        expected = classifier.predict(tests[row.track_id].path)
+        expected = classifier.predict(tests[row.track.track_id].path)
         assert row.probabilities == pytest.approx(list(expected.probabilities.values()), abs=1e-5)
-        right += expected.label == tests[row.track_id].label
+        right += expected.label == tests[row.track.track_id].label
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert metrics["track"]["accuracy"]["value"] == pytest.approx(right / len(tests))
     assert metrics["protocol"].startswith("artist-kfold")
-    assert metrics["slice"]["n_items"] == 4 * len(tests)
+    assert metrics["n_slices"] == 4 * len(tests)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,7 @@ def test_a_part_of_the_manifest_is_served(manifest, tmp_path):
         ("store.json", lambda b: b[:40], "damaged"),
         ("store.json", lambda b: b.replace(b'"format": 1', b'"format": 9'), "format 9"),
         ("store.json", lambda b: b.replace(b'"key"', b'"kex"'), "damaged"),
+        ("store.json", lambda b: b.replace(b'"n_mels": 20', b'"n_mels": 0'), "store.json: n_mels"),
         ("shard-00001.json", lambda b: b[:-9], r"shard-00001.json: damaged"),
         ("shard-00002.npy", lambda b: b[:-2] + b"zz", r"shard-00002.npy: damaged"),
         ("shard-00002.npy", lambda b: b[:64], r"shard-00002.npy: damaged"),
@@ -178,6 +180,34 @@ def test_damage_is_found(manifest, tmp_path, name, damage, problem):
     (out / name).write_bytes(damage(whole))
     with pytest.raises(StoreError, match=problem):
         FeatureStore.open(out).verify()
+
+
+def test_a_store_is_verified_before_it_is_called_done(manifest, tmp_path):
+    out = tmp_path / "s"
+    store = build_store(manifest, FEATURES, out, n_workers=2)
+    (out / "shard-00001.npy").unlink()
+    with pytest.raises(StoreError, match=r"shard-00001.npy: damaged or missing"):
+        build_store(manifest, FEATURES, out)
+    np.save(out / "shard-00001.npy", np.zeros((3, 20), np.float16))
+    with pytest.raises(StoreError, match=r"shard-00001.npy: is \(3, 20\), its tracks need"):
+        store.log_mel(manifest.tracks[8].track_id)
+
+
+def test_a_long_track_never_lies_in_memory(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((1, 20, 9), np.float32))
+    noise = np.random.default_rng(0).integers(-9999, 9999, 16000 * 60, dtype=np.int16)
+    with soundfile.SoundFile(tmp_path / "long.wav", "w", 16000, 1) as file:
+        for _ in range(60):
+            file.write(noise)
+    track = Track(track_id="long", path=str(tmp_path / "long.wav"), label="g")
+    tracemalloc.start()
+    store = build_store(Manifest((track,)), FEATURES, tmp_path / "s")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    stored = (tmp_path / "s" / "shard-00000.npy").stat().st_size
+    assert store.tracks["long"].seconds == 3600
+    assert stored > 8e6
+    assert peak < stored / 2
 
 
 def test_two_builds_at_once_do_not_mix(manifest, tmp_path):

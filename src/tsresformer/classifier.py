@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,13 +17,16 @@ from numpy.typing import NDArray
 from tsresformer.bundle import Bundle
 from tsresformer.errors import AudioError, BundleError
 from tsresformer.extract import Chunk, log_mel_chunks
-from tsresformer.slicing import SliceStream, probabilities
+from tsresformer.slicing import SliceStream, n_slice_frames, probabilities
 from tsresformer.workers import Limits, stream
 
 DEFAULT_MODEL = "fma-small"
 TIMELINE_HOP_S = 5.0
 TIMELINE_WINDOW_S = 10.0
 """Shortest stretch that one entry of the timeline speaks for."""
+
+SILENT_BELOW_DB = 60.0
+"""A slice that stays this far under the loudest of its track has no genre."""
 
 BATCH_SLICES = 16
 """Slices that the network sees at once; more is not faster on two cores."""
@@ -90,13 +94,16 @@ def _best(values: dict[str, float], top: int | None) -> dict[str, float]:
 class TrackScores:
     """The network's output for a track, slice by slice.
 
-    `start_s` are the slices of the bundle's own slicing; `fine_start_s` those of the timeline.
+    `starts` are first frames of the slices of the bundle's own slicing, `fine_starts` of those of
+    the timeline. A slice is `audible` unless it is `SILENT_BELOW_DB` under the track's loudest.
     """
 
     logits: NDArray[np.float32]  # (n_slices, n_classes), before temperature
-    start_s: NDArray[np.float64]  # (n_slices,)
+    starts: NDArray[np.int64]  # (n_slices,)
+    audible: NDArray[np.bool_]  # (n_slices,)
     fine_logits: NDArray[np.float32]
-    fine_start_s: NDArray[np.float64]
+    fine_starts: NDArray[np.int64]
+    fine_audible: NDArray[np.bool_]
     seconds: float
     silent: bool
     repeated: bool
@@ -104,6 +111,19 @@ class TrackScores:
     attention_time: NDArray[np.float32]  # (n_slices, T')
     attention_frequency: NDArray[np.float32]  # (n_slices, M')
     warning: str = ""
+
+    def mean_logits(self, chosen: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """Logits of the track (n_classes,): the mean over its audible slices.
+
+        Parameters
+        ----------
+        chosen : mark the slices to use, shape (n_slices,); None for all. Where none of them is
+            audible, all of them count
+        """
+        chosen = np.ones(len(self.logits), dtype=bool) if chosen is None else chosen
+        heard = chosen & self.audible
+        mean: NDArray[np.float32] = self.logits[heard if heard.any() else chosen].mean(axis=0)
+        return mean
 
 
 class Classifier:
@@ -215,7 +235,7 @@ class Classifier:
         """Turn scores into genres."""
         if scores.silent:
             return Prediction(path, "silent", seconds=scores.seconds, warning=scores.warning)
-        values = self.probabilities(scores.logits.mean(axis=0))
+        values = self.probabilities(scores.mean_logits())
         label, unsure = self.decide(values)
         return Prediction(
             path,
@@ -247,21 +267,24 @@ class Classifier:
         }
 
     def _timeline(self, scores: TrackScores) -> Iterator[TimelineEntry]:
-        slice_s = self.bundle.slicing.slice_s
-        window_s = max(slice_s, TIMELINE_WINDOW_S)
-        if not len(scores.fine_start_s):
-            return
-        last_end = scores.fine_start_s[-1] + slice_s
-        start, tolerance = 0.0, 0.5 / self.bundle.features.frames_per_second
-        while start == 0 or start + window_s <= last_end + tolerance:
-            inside = (scores.fine_start_s >= start - tolerance) & (
-                scores.fine_start_s + slice_s <= start + window_s + tolerance
-            )
-            values = self.probabilities(scores.fine_logits[inside].mean(axis=0))
-            end = min(start + window_s, max(scores.seconds, slice_s))
-            label, _ = self.decide(values)
-            yield TimelineEntry(start, end, label, self._by_genre(values))
-            start += TIMELINE_HOP_S
+        """Classify windows of at least `TIMELINE_WINDOW_S` by the slices that lie in them."""
+        second = self.bundle.features.frames_per_second
+        length = n_slice_frames(self.bundle.slicing, self.bundle.features)
+        window = max(length, round(TIMELINE_WINDOW_S * second))
+        starts = scores.fine_starts
+        for k in itertools.count():
+            start = round(k * TIMELINE_HOP_S * second)
+            if not len(starts) or (k and start + window > starts[-1] + length):
+                return
+            # The slice that starts with the window is one of them, so there is always one.
+            inside = (starts >= start) & (starts + length <= start + window)
+            heard = inside & scores.fine_audible
+            label, likely = None, {}
+            if heard.any():
+                values = self.probabilities(scores.fine_logits[heard].mean(axis=0))
+                (label, _), likely = self.decide(values), self._by_genre(values)
+            end_s = min((start + window) / second, scores.seconds)
+            yield TimelineEntry(k * TIMELINE_HOP_S, round(end_s, 3), label, likely)
 
 
 class _Scorer:
@@ -269,13 +292,14 @@ class _Scorer:
 
     def __init__(self, classifier: Classifier, timeline: bool) -> None:
         bundle = classifier.bundle
-        self._classifier, self._frame_s = classifier, 1 / bundle.features.frames_per_second
-        self._hop_s = bundle.slicing.hop_s
-        hops = (self._hop_s, min(TIMELINE_HOP_S, self._hop_s)) if timeline else (self._hop_s,)
-        self._slices = SliceStream(bundle.slicing, bundle.features, hops)
+        self._classifier = classifier
+        self._step = bundle.slicing.hop_s * bundle.features.frames_per_second
+        hops_s = (bundle.slicing.hop_s, *([TIMELINE_HOP_S] if timeline else []))
+        self._slices = SliceStream(bundle.slicing, bundle.features, hops_s)
         self._timeline = timeline
         self._waiting: list[tuple[int, NDArray[np.float32]]] = []
         self._starts: list[int] = []
+        self._loudest: list[float] = []  # decibels of each slice
         self._outputs: list[dict[str, NDArray[np.float32]]] = []
         self._last: Chunk | None = None
 
@@ -293,14 +317,17 @@ class _Scorer:
             name: np.concatenate([output[name] for output in self._outputs])
             for name in self._outputs[0]
         }
-        start_s = np.array(self._starts) * self._frame_s
+        starts, loudest = np.array(self._starts), np.array(self._loudest)
+        audible = loudest > loudest.max() - SILENT_BELOW_DB
         own = self._own_slices()
         fine = slice(None) if self._timeline else slice(0)
         return TrackScores(
             logits=joined["logits"][own],
-            start_s=start_s[own],
+            starts=starts[own],
+            audible=audible[own],
             fine_logits=joined["logits"][fine],
-            fine_start_s=start_s[fine],
+            fine_starts=starts[fine],
+            fine_audible=audible[fine],
             seconds=self._last.seconds,
             silent=self._last.silent,
             repeated=self._slices.repeated,
@@ -317,12 +344,12 @@ class _Scorer:
 
     def _own_slices(self) -> NDArray[np.bool_]:
         """Mark the slices of the bundle's own step among those of the timeline."""
-        steps = self._hop_s / self._frame_s
-        n_own = int(self._starts[-1] / steps) + 2
-        return np.isin(self._starts, [round(k * steps) for k in range(n_own)])
+        n_own = int(self._starts[-1] / self._step) + 2
+        return np.isin(self._starts, [round(k * self._step) for k in range(n_own)])
 
     def _take(self, start: int, piece: NDArray[np.float32]) -> None:
         self._waiting.append((start, piece))
+        self._loudest.append(float(piece.max()))
         if len(self._waiting) == BATCH_SLICES:
             self._flush()
 

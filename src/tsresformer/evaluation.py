@@ -193,9 +193,9 @@ class _Scored:
         elif not np.isfinite(outcome.logits).all():
             self._fail(track, "not finite", "the network's output is not finite")
         else:
-            logits = outcome.logits[self._in_split(track, len(outcome.logits))]
-            if len(logits):
-                self._take(track, outcome, logits)
+            chosen = self._in_split(track, len(outcome.logits))
+            if chosen.any():
+                self._take(track, outcome, chosen)
 
     def result(self, manifest: Manifest, *, n_bootstrap: int, seed: int) -> EvaluationResult:
         """Compute the metrics of what was gathered."""
@@ -234,8 +234,9 @@ class _Scored:
             ),
         )
 
-    def _take(self, track: Track, scores: TrackScores, logits: NDArray[np.float32]) -> None:
-        values = self._classifier.probabilities(logits.mean(axis=0))
+    def _take(self, track: Track, scores: TrackScores, chosen: NDArray[np.bool_]) -> None:
+        values = self._classifier.probabilities(scores.mean_logits(chosen))
+        logits = scores.logits[chosen]
         predicted, unsure = self._classifier.decide(values)
         odd = "silent" if scores.silent else "short" if scores.repeated else "ok"
         self._rows.append(

@@ -87,6 +87,7 @@ class LogMelStream:
         self.config = config
         self._margin = config.n_fft // 2
         self._pending = np.zeros(self._margin, dtype=np.float32)
+        self._skip = 0  # samples between frames, yet to come, when hop_length exceeds n_fft
         self._n_samples = 0
 
     def push(self, waveform: NDArray[np.floating]) -> Array:
@@ -97,8 +98,7 @@ class LogMelStream:
         if not np.isfinite(waveform).all():
             raise AudioError("waveform", "holds values that are not finite", "replace them first")
         self._n_samples += waveform.size
-        self._pending = np.concatenate([self._pending, waveform])
-        return self._emit(final=False)
+        return self._emit(waveform, final=False)
 
     def finish(self) -> Array:
         """Return the last frames (n_mels, n), which reach into the padding at the end."""
@@ -110,12 +110,12 @@ class LogMelStream:
                 "use a longer recording",
                 status="incomplete",
             )
-        tail = np.zeros(self._margin, dtype=np.float32)
-        self._pending = np.concatenate([self._pending, tail])
-        return self._emit(final=True)
+        return self._emit(np.zeros(self._margin, dtype=np.float32), final=True)
 
-    def _emit(self, *, final: bool) -> Array:
+    def _emit(self, waveform: Array, *, final: bool) -> Array:
         config, hop = self.config, self.config.hop_length
+        self._pending = np.concatenate([self._pending, waveform[self._skip :]])
+        self._skip = max(0, self._skip - waveform.size)
         n_frames = max(0, 1 + (self._pending.size - config.n_fft) // hop)
         if not final:
             n_frames -= n_frames % FRAMES_PER_BLOCK
@@ -129,6 +129,7 @@ class LogMelStream:
                 power = spectrum.real**2 + spectrum.imag**2
                 mel = np.maximum(power @ bank, np.float32(MIN_POWER))
                 out[:, start:stop] = (np.float32(10) * np.log10(mel)).T
+        self._skip += max(0, n_frames * hop - self._pending.size)
         self._pending = self._pending[n_frames * hop :].copy()
         return out
 

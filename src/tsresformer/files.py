@@ -11,18 +11,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from tsresformer.errors import TsResformerError
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file that takes the name `path` once it is complete and on disk.
 
     The temporary file lies in the same folder, so that the rename is atomic; on any error it
-    is removed and whatever lay at `path` stays as it was.
+    is removed and whatever lay at `path` stays as it was. A symbolic link stays, and the file
+    that it leads to is written; a device or a pipe is written to as it is.
     """
-    path = Path(path)
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, mode, **text) as stream:
+            yield stream
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
         with os.fdopen(handle, mode, **text) as stream:
             yield stream
@@ -35,6 +42,30 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
             os.unlink(temporary)
         raise
     fsync_folder(path.parent)
+
+
+def check_writable(path: str | Path, *, folder: bool = False) -> None:
+    """Find out, before long work begins, whether its output can be written.
+
+    Parameters
+    ----------
+    path : a file that will be written, or a folder that files will be written into
+    folder : which of the two; it and the folders above it need not exist yet
+
+    Raises
+    ------
+    TsResformerError : something else lies there, or a folder is no folder or may not be written
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and target.is_dir() != folder:
+        what = "is no folder; name another" if folder else "is a folder; name a file"
+        raise TsResformerError(f"{path}: {what} to write to")
+    parts = [target, *target.parents] if folder else [*target.parents]
+    place = next(part for part in parts if part.exists())
+    if not place.is_dir():
+        raise TsResformerError(f"{path}: cannot be written, {place} is no folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise TsResformerError(f"{path}: cannot be written, there is no permission for {place}")
 
 
 def fsync_folder(folder: str | Path) -> None:

@@ -10,13 +10,16 @@ killed goes on with the first missing shard and ends with the same bytes.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +28,7 @@ from tsresformer.bundle import Bundle, shipped_bundles
 from tsresformer.check import judge
 from tsresformer.config import FeatureConfig, load_features, resolved
 from tsresformer.datasets.arrays import is_row, row_dtype
-from tsresformer.errors import AudioError, StoreError
+from tsresformer.errors import AudioError, ConfigError, StoreError
 from tsresformer.extract import Chunk, log_mel_chunks
 from tsresformer.files import atomic_write, sha256_file, write_json
 from tsresformer.manifest import Manifest, Track, listed, printable
@@ -65,7 +68,12 @@ class FeatureStore:
 
     def __init__(self, folder: Path, record: dict[str, Any]) -> None:
         self.folder = folder
-        self.features = FeatureConfig(**record["features"])
+        try:
+            self.features = FeatureConfig(**record["features"])
+        except (ConfigError, TypeError) as error:
+            raise StoreError(
+                f"{folder / MARKER}: {error}; delete the folder and rebuild it"
+            ) from None
         self.key: str = record["key"]
         self._shards: list[list[str]] = record["shards"]
 
@@ -132,7 +140,15 @@ class FeatureStore:
 
     @cached_property
     def _arrays(self) -> list[NDArray[Any]]:
-        return [_map_array(self.folder / _array_name(i)) for i in range(len(self._shards))]
+        arrays = [_map_array(self.folder / _array_name(i)) for i in range(len(self._shards))]
+        for i, array in enumerate(arrays):
+            expected = (sum(t.n_frames for t in self._shard_tracks(i)), self.features.n_mels)
+            if array.shape != expected:
+                raise StoreError(
+                    f"{self.folder / _array_name(i)}: is {array.shape}, its tracks need "
+                    f"{expected}; delete the folder and rebuild it"
+                )
+        return arrays
 
     @cached_property
     def _places(self) -> dict[str, tuple[int, int]]:
@@ -176,7 +192,7 @@ def build_store(
                 on_track(stored)
         results: dict[int, dict[str, _Result]] = {i: {} for i in pending}
         jobs = [(i, track) for i in pending for track in shards[i]]
-        for result in _extract(jobs, features, n_workers, limits or Limits()):
+        for result in _extract(jobs, out, record, n_workers, limits or Limits()):
             on_track(result.stored)
             results[result.shard][result.stored.track_id] = result
             if len(results[result.shard]) == len(shards[result.shard]):
@@ -190,7 +206,9 @@ def build_store(
             ]
             write_json(out / MARKER, record)
             (out / BEGUN).unlink()
-    return FeatureStore.open(out)
+    store = FeatureStore.open(out)
+    store.verify()
+    return store
 
 
 def feature_config(manifest: Manifest, source: str | None = None) -> FeatureConfig:
@@ -215,47 +233,61 @@ def feature_config(manifest: Manifest, source: str | None = None) -> FeatureConf
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """A track of shard `shard` with its frames (n_frames, n_mels), if it has any."""
+    """A track of shard `shard`; its frames, if it has any, wait in a file without a name."""
 
     shard: int
     stored: StoredTrack
-    frames: NDArray[Any] | None = None
+    frames: IO[bytes] | None = None
 
 
 def _extract(
-    jobs: list[tuple[int, Track]], features: FeatureConfig, n_workers: int, limits: Limits
+    jobs: list[tuple[int, Track]], out: Path, record: dict[str, Any], n_workers: int, limits: Limits
 ) -> Iterator[_Result]:
-    """Features of each track, as they come."""
+    """Features of each track, as they come; long tracks never lie in memory."""
+    features = FeatureConfig(**record["features"])
     wanted = [(shard, track) for shard, track in jobs if track.usable]
     for shard, track in jobs:
         if not track.usable:
             yield _Result(shard, _without(track, track.status, track.error))
     function = partial(log_mel_chunks, config=features, max_seconds=limits.decoded_s)
-    held: dict[int, list[Chunk]] = {}
+    spools: dict[int, tuple[IO[bytes], Chunk]] = {}
     paths = (track.path for _, track in wanted)
     for event in stream(function, paths, n_workers=n_workers, limits=limits):
         if event.kind == "chunk":
-            held.setdefault(event.index, []).append(event.value)
+            if event.index in spools:
+                spool, _ = spools[event.index]
+            else:
+                spool = TemporaryFile(dir=out)  # noqa: SIM115 (closed with its shard)
+            spool.write(_compact(event.value.log_mel.T, record["dtype"], features).tobytes())
+            last = dataclasses.replace(event.value, log_mel=event.value.log_mel[:, :0])
+            spools[event.index] = (spool, last)
             continue
         shard, track = wanted[event.index]
-        chunks = held.pop(event.index, [])
         if event.kind == "error":
             error: AudioError = event.value
+            spools.pop(event.index, None)
             yield _Result(shard, _without(track, error.status, error.reason))
         else:
-            yield _Result(shard, *_judge(track, chunks))
+            spool, last = spools.pop(event.index)
+            stored = _stored(track, last, spool.tell(), record)
+            yield _Result(shard, stored, spool if stored.n_frames else None)
 
 
-def _judge(track: Track, chunks: list[Chunk]) -> tuple[StoredTrack, NDArray[Any] | None]:
+def _stored(track: Track, last: Chunk, n_bytes: int, record: dict[str, Any]) -> StoredTrack:
     """Keep a complete track that can be heard; say why any other is left out."""
-    last = chunks[-1]
     seconds = round(last.seconds, 3)
     status, error = judge(track, seconds, silent=last.silent)
     if status != "ok":
-        return _without(track, status, error, seconds), None
-    frames = np.concatenate([chunk.log_mel for chunk in chunks], axis=1).T
-    stored = StoredTrack(track.track_id, _source(track), len(frames), seconds, "ok", last.warning)
-    return stored, frames
+        return _without(track, status, error, seconds)
+    n_frames = n_bytes // (record["features"]["n_mels"] * np.dtype(record["dtype"]).itemsize)
+    return StoredTrack(track.track_id, _source(track), n_frames, seconds, "ok", last.warning)
+
+
+def _compact(frames: NDArray[np.float32], dtype: str, features: FeatureConfig) -> NDArray[Any]:
+    """Decibels as the store keeps them."""
+    if dtype == "uint8":
+        frames = np.rint((frames + features.top_db) * (255 / features.top_db))
+    return frames.astype(dtype)
 
 
 def _without(track: Track, status: str, error: str, seconds: float = 0.0) -> StoredTrack:
@@ -267,13 +299,15 @@ def _source(track: Track) -> str:
 
 
 def _write_shard(out: Path, shard: int, results: list[_Result], record: dict[str, Any]) -> None:
-    features = FeatureConfig(**record["features"])
-    empty = np.empty((0, features.n_mels), dtype=np.float32)
-    joined = np.concatenate([empty, *(r.frames for r in results if r.frames is not None)])
-    if record["dtype"] == "uint8":
-        joined = np.rint((joined + features.top_db) * (255 / features.top_db))
+    shape = (sum(r.stored.n_frames for r in results), record["features"]["n_mels"])
+    header = {"descr": np.dtype(record["dtype"]).str, "fortran_order": False, "shape": shape}
     with atomic_write(out / _array_name(shard), "wb") as file:
-        np.save(file, joined.astype(record["dtype"]))
+        np.lib.format.write_array_header_1_0(file, header)
+        for result in results:
+            if result.frames is not None:
+                with result.frames as frames:
+                    frames.seek(0)
+                    shutil.copyfileobj(frames, file)
     write_json(out / _tracks_name(shard), [asdict(r.stored) for r in results])
 
 
@@ -308,7 +342,7 @@ def _claim(out: Path, record: dict[str, Any]) -> Iterator[None]:
         ]
         if strangers and not (out / BEGUN).exists() and not (out / MARKER).exists():
             raise StoreError(f"{out}: holds other files ({strangers[0]}, ...); name a new folder")
-        for leftover in out.glob(".*.npy.*"):
+        for leftover in out.glob(".shard-*"):
             leftover.unlink()
         if not (out / MARKER).exists():
             write_json(out / BEGUN, record)
