@@ -7,7 +7,7 @@ import pytest
 
 from tsresformer.bundle import CARD, GRAPH, RECORD, WEIGHTS, Bundle, shipped_bundles, write_bundle
 from tsresformer.errors import BundleError
-from tsresformer.files import sha256_json
+from tsresformer.files import sha256_file, sha256_json
 
 pytestmark = pytest.mark.torch
 
@@ -76,6 +76,25 @@ def test_a_missing_or_truncated_file_is_refused(copy, name):
         ({"format": 2}, "bundle format 2, this version reads 1; upgrade"),
         ({"temperature": None}, "lacks temperature"),
         ({"features": {"sample_rat": 1}}, "unknown key sample_rat"),
+        ({"features": 3}, r"bundle\.json: features = 3: is a section"),
+        ({"model": "x"}, "model = 'x': is a section"),
+        ({"slicing": {"self": 1}}, "slicing: unknown key self"),
+        ({"slicing": {"slice_hop_s": 0}}, "slice_hop_s = 0"),
+        ({"slicing": {"slice_hop_s": 1e-9}}, "slice_hop_s = 1e-09 is below one frame"),
+        ({"slicing": {"slice_s": 0.01}}, "slice_s = 0.01 is 0 frames"),
+        ({"labels": []}, r"bundle\.json: labels = \[\]"),
+        ({"labels": ["a", "b", "a"]}, "labels has 'a' twice"),
+        ({"labels": ["a", "", "b"]}, r"labels\.1 = ''"),
+        ({"labels": "abc"}, "labels = 'abc'"),
+        ({"labels": ["a", 2]}, r"labels\.1 = 2"),
+        ({"task": "both"}, "task = 'both'"),
+        ({"temperature": 0}, "temperature = 0"),
+        ({"temperature": float("nan")}, "temperature = nan"),
+        ({"temperature": "warm"}, "temperature = 'warm'"),
+        ({"unsure_below": 1.5}, r"unsure_below = 1\.5"),
+        ({"training": []}, r"training = \[\]"),
+        ({"files": [GRAPH, WEIGHTS, CARD]}, "files = "),
+        ({"files": {GRAPH: 1, WEIGHTS: 2, CARD: 3}}, r"files\.model\.onnx = 1"),
         ({"files": {"../../secret": "0" * 64}}, "names the files '../../secret'"),
     ],
 )
@@ -90,6 +109,29 @@ def test_every_file_must_be_named_with_its_hash(copy):
     edit(copy, files={k: v for k, v in record["files"].items() if k != GRAPH})
     with pytest.raises(BundleError, match="a bundle has others"):
         Bundle.load(copy)
+
+
+def test_a_graph_that_reads_other_files_is_refused(copy):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(copy / GRAPH)
+    onnx.save(
+        model,
+        copy / GRAPH,
+        save_as_external_data=True,
+        location="secret.bin",
+        size_threshold=0,
+    )
+    files = {name: sha256_file(copy / name) for name in (GRAPH, WEIGHTS, CARD)}
+    edit(copy, files=files)
+    with pytest.raises(BundleError, match=r"model\.onnx: keeps weights in other files"):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize("text", ['{"format": 1, "name": "\\ud800"}', "[" * 100_000])
+def test_a_record_that_is_no_sane_json_is_refused(tmp_path, text):
+    (tmp_path / RECORD).write_text(text)
+    with pytest.raises(BundleError, match=r"bundle\.json: unreadable"):
+        Bundle.load(tmp_path)
 
 
 def test_no_bundle(tmp_path):

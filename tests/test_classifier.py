@@ -1,6 +1,8 @@
 """The classifier: tracks of any length, silence, failures, threads."""
 
 import dataclasses
+import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from tsresformer.classifier import Classifier
 from tsresformer.config import FeatureConfig, SliceConfig
 from tsresformer.errors import AudioError, BundleError
 from tsresformer.features import LogMelStream
+from tsresformer.files import sha256_json
 from tsresformer.manifest import Manifest
 from tsresformer.slicing import cut, n_slice_frames, slice_starts
 from tsresformer.training.run import Run
@@ -200,3 +203,20 @@ def test_one_session_serves_many_threads(classifier, tracks):
 def test_a_device_that_is_not_there_is_refused(tiny_bundle):
     with pytest.raises(BundleError, match="'cuda' is not available here"):
         Classifier.load(tiny_bundle, device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"labels": ["a", "b"]}, "logits is .* the record needs 2 on its second axis"),
+        ({"features": {"n_mels": 33}}, "log_mel is .* the record needs 33"),
+    ],
+)
+def test_a_graph_that_does_not_fit_its_record_is_refused(tiny_bundle, tmp_path, changes, problem):
+    folder = shutil.copytree(tiny_bundle, tmp_path / "odd.bundle")
+    record = json.loads((folder / "bundle.json").read_text())
+    record |= changes
+    record["sha256"] = sha256_json({k: v for k, v in record.items() if k != "sha256"})
+    (folder / "bundle.json").write_text(json.dumps(record))
+    with pytest.raises(BundleError, match=problem):
+        Classifier.load(folder)

@@ -1,9 +1,11 @@
 """The command line as its users meet it: output, files, messages, exit codes."""
 
 import csv
+import dataclasses
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +18,12 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
+from miniature import FmaTrack, write_fma
 from tsresformer import cli
+from tsresformer.classifier import TimelineEntry
+from tsresformer.commands.common import json_text
+from tsresformer.commands.predict import _stretches
+from tsresformer.files import sha256_json
 
 pytestmark = pytest.mark.torch
 
@@ -187,6 +194,15 @@ def test_features_lists_what_failed(run, tmp_path):
         ("predict", "Missing argument 'PATHS...'"),
         ("predict x.mp3 --model none.bundle", "none.bundle: no such bundle"),
         ("predict x.mp3 --top 0", "--top"),
+        ("predict {tmp}/empty", "empty: holds no audio to classify"),
+        ("predict x.mp3 --json {bad}/o.json", "bad.csv/o.json: cannot be written"),
+        ("predict x.mp3 --csv {tmp}/empty", "empty: is a folder; name a file"),
+        ("predict x.mp3 --parquet {bad}/o.parquet", "bad.csv/o.parquet: cannot be written"),
+        ("data check {bad} -o {bad}/o.csv", "bad.csv/o.csv: cannot be written"),
+        ("data import folder {tmp} -o {bad}/o.csv", "bad.csv/o.csv: cannot be written"),
+        ("data split {bad} --protocol track -o {tmp}/empty", "empty: is a folder"),
+        ("info {bad} --json {bad}/o.json", "bad.csv/o.json: cannot be written"),
+        ("evaluate {tmp} {bad} -o {bad}", "bad.csv: is no folder"),
         ("data check {tmp}/none.csv", "none.csv: No such file"),
         ("data import folder {tmp}/empty -o {tmp}/m.csv", "empty"),
         ("data split {bad} --protocol track", "unknown column"),
@@ -211,12 +227,114 @@ def test_misuse_ends_with_one_clear_sentence(run, tmp_path, arguments, problem):
     assert not [p for p in tmp_path.iterdir() if p.name not in ("empty", "bad.csv")]
 
 
+def test_a_file_is_classified_once_however_it_is_spelt(run, mixed, tiny_bundle, monkeypatch):
+    monkeypatch.chdir(mixed)
+    name = next((mixed / "album").glob("*.flac")).name
+    arguments = ("predict", f"./album/{name}", "album", f"album/../album/{name}")
+    code, out, _ = run(*arguments, "--model", tiny_bundle, "--json", "-")
+    assert code == 0
+    paths = [track["path"] for track in json.loads(out)["tracks"]]
+    assert len(paths) == 2
+    assert paths[0] == f"./album/{name}"
+
+
+def test_a_disk_that_is_full_loses_no_results(run, mixed, tiny_bundle, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device", "out.json")
+
+    monkeypatch.setattr("tsresformer.commands.predict.write_text", fail)
+    arguments = ("predict", mixed / "album", "--model", tiny_bundle, "--json", mixed / "out.json")
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert out.count(".flac\n") == 2
+    assert "error: out.json: No space left on device" in err
+
+
+def test_the_stretches_of_a_timeline_do_not_overlap():
+    genres = ("Folk", "Folk", "Rock", None, "Folk")
+    entries = [
+        TimelineEntry(5.0 * k, 5.0 * k + 10, genre, {genre: 0.5} if genre else {})
+        for k, genre in enumerate(genres)
+    ]
+    assert list(_stretches(entries)) == [
+        "0:00-0:10  Folk  50%-50%  ▅▅",
+        "0:10-0:15  Rock  50%-50%  ▅",
+        "0:15-0:20  silent",
+        "0:20-0:30  Folk  50%-50%  ▅",
+    ]
+    assert list(_stretches([])) == []
+
+
+def test_a_leaking_protocol_is_told_wherever_its_numbers_go(run, tiny_run, tiny_bundle, tmp_path):
+    title = "random track split (artists are on both sides), seed 0"
+    manifest, run_folder = tmp_path / "m.csv", tmp_path / "run"
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "b.bundle")
+    assert run("data", "split", tiny_run / "m.csv", "--protocol", "track", "-o", manifest)[0] == 0
+    shutil.copytree(tiny_run / "run", run_folder)
+    for path in (run_folder / "run.json", bundle / "bundle.json"):
+        record = json.loads(path.read_text())
+        record.get("training", record)["protocol"] = "track seed=0"
+        record["sha256"] = sha256_json({k: v for k, v in record.items() if k != "sha256"})
+        path.write_text(json.dumps(record))
+    for arguments in (
+        ("info", manifest),
+        ("info", run_folder),
+        ("info", bundle),
+        ("predict", tmp_path / "none.mp3", "--model", bundle),
+    ):
+        assert f": {title}\n" in run(*arguments)[2]
+    assert run("info", tiny_bundle)[2] == ""
+    code, _, err = run("evaluate", tiny_bundle, manifest, "-o", tmp_path / "report")
+    assert code == 0
+    assert "warning: These numbers are inflated" in err
+
+
+def test_epochs_are_counted_from_one(run, tiny_run):
+    epochs = re.findall(r"^ +(\d+)  +\d", run("info", tiny_run / "run")[1], re.M)
+    assert epochs == [str(n) for n in range(1, 41)]
+
+
+def test_rows_that_are_missing_are_named_with_their_reason(run, tmp_path):
+    track = FmaTrack(2, "Rock", "training", "small", 1, "A", "B", (12,))
+    write_fma(tmp_path, [track, dataclasses.replace(track, track_id=3, audio="missing")])
+    folders = ("--audio", tmp_path / "fma_small", "--metadata", tmp_path / "fma_metadata")
+    code, _, err = run("data", "import", "fma", *folders, "-o", tmp_path / "m.csv")
+    assert code == 1
+    assert re.search(r"^missing: /.*/000/000003\.mp3: no such file$", err, re.M)
+
+
+def test_what_nobody_expected_is_one_sentence(run, monkeypatch):
+    def fail(_):
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr("tsresformer.commands.info._describe", fail)
+    code, out, err = run("info", "x")
+    assert (code, out) == (2, "")
+    assert re.fullmatch("error: unexpected ZeroDivisionError: by zero; please report .*\n", err)
+    monkeypatch.setenv("TSRESFORMER_DEBUG", "1")
+    assert "Traceback" in run("info", "x")[2]
+
+
+def test_a_closed_stdout_is_no_crash():
+    command = f"{shlex.join(COMMAND)} --version >&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_json_has_no_number_that_json_does_not_know():
+    with pytest.raises(ValueError, match="JSON compliant"):
+        json_text({"p": float("nan")})
+
+
 def test_ctrl_c_keeps_what_was_classified(tiny_music, tiny_bundle, tmp_path):
     source = next(tiny_music.rglob("*.flac"))
-    paths = [shutil.copy(source, tmp_path / f"{i}.flac") for i in range(400)]
+    album = tmp_path / "album"
+    album.mkdir()
+    for i in range(4000):  # more than any machine classifies before it is interrupted
+        os.link(source, album / f"{i}.flac")
     out = tmp_path / "out.json"
     process = subprocess.Popen(
-        [*COMMAND, "predict", *paths, "--model", str(tiny_bundle), "--json", str(out)],
+        [*COMMAND, "predict", str(album), "--model", str(tiny_bundle), "--json", str(out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -227,7 +345,7 @@ def test_ctrl_c_keeps_what_was_classified(tiny_music, tiny_bundle, tmp_path):
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert 0 < len(json.loads(out.read_text())["tracks"]) < 400
+    assert 0 < len(json.loads(out.read_text())["tracks"]) < 4000
 
 
 def test_ctrl_c_in_training_can_be_resumed(tiny_run, tmp_path):

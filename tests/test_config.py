@@ -51,6 +51,11 @@ def test_bad_features_are_refused(values, problem):
         (["model.preset=resnet"], "preset"),
         (["epochs"], "write it as section.key=value"),
         (["seed.a=1"], "seed"),
+        (["seed=9223372036854775808"], "seed = 9223372036854775808: input should be less"),
+        (["train=3"], "train = 3: is a section, not a value"),
+        (["model=3"], "model = 3: is a section, not a value"),
+        (["=3"], "--set =3: write it as section.key=value"),
+        (["train.=3"], "write it as section.key=value"),
         (["model.d_model=10"], "no multiple"),
     ],
 )

@@ -1,10 +1,12 @@
 """Files appear whole or not at all."""
 
 import os
+import threading
 
 import pytest
 
-from tsresformer.files import atomic_write, sha256_file, sha256_json, write_json
+from tsresformer.errors import TsResformerError
+from tsresformer.files import atomic_write, check_writable, sha256_file, sha256_json, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -37,3 +39,49 @@ def test_hashes(tmp_path):
     assert sha256_file(tmp_path / "a") == known
     assert sha256_json({"a": 1, "b": [2]}) == sha256_json({"b": [2], "a": 1})
     assert sha256_json({"a": 1}) != sha256_json({"a": "1"})
+
+
+def test_a_link_stays_and_the_file_behind_it_is_written(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "out.txt"
+    link.symlink_to("disk/real.txt")
+    for text in ("first", "second"):
+        with atomic_write(link) as stream:
+            stream.write(text)
+        assert link.is_symlink()
+        assert (tmp_path / "disk" / "real.txt").read_text() == text
+    assert os.listdir(tmp_path / "disk") == ["real.txt"]
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    pipe, heard = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    check_writable(pipe)
+    reader = threading.Thread(target=lambda: heard.append(pipe.read_text()), daemon=True)
+    reader.start()
+    with atomic_write(pipe) as stream:
+        stream.write("through")
+    reader.join(10)
+    assert heard == ["through"]
+    assert pipe.is_fifo()
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_what_cannot_be_written_is_told_beforehand(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    check_writable(tmp_path / "new" / "folder" / "a.json")
+    check_writable(tmp_path / "file")
+    check_writable(tmp_path / "new", folder=True)
+    check_writable(tmp_path, folder=True)
+    for path, folder, problem in (
+        ("", False, "is a folder; name a file"),
+        ("file", True, "is no folder; name another"),
+        ("file/a.json", False, "file is no folder"),
+        ("file/report", True, "file is no folder"),
+    ):
+        with pytest.raises(TsResformerError, match=f"{tmp_path / path}: .*{problem}"):
+            check_writable(tmp_path / path, folder=folder)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(TsResformerError, match=r"a\.json: .* no permission"):
+        check_writable(tmp_path / "a.json")
+    assert os.listdir(tmp_path) == ["file"]

@@ -360,7 +360,36 @@ def test_many_genres_are_shades_and_the_extremes():
     assert not [w for w in svg(text, "confusion") if w.isdigit()]
     assert svg(text, "confusion").count("Genre number 07 with a na…") == 2
     assert len([w for w in svg(text, "roc") if w.startswith("Genre")]) == 6
-    assert 'class="wide dense"' in text
+    assert 'class="small dense wide"' in text
+
+
+def test_slices_are_no_column_of_their_own_where_each_is_a_track(text):
+    single = Page(report.render(result_of(30, n_slices=1)))
+    assert "There is one slice a track" in single.text
+    assert "Metric Tracks Accuracy" in single.text
+    assert "Metric Tracks Slices Accuracy" in Page(text).text
+    assert "one slice a track" not in Page(text).text
+
+
+def test_where_no_genre_is_found_none_is_called_the_best(text):
+    classifier, manifest = case(12)
+    classifier.outcomes.update(
+        (track.path, scores([np.roll([9.0, 0.0, 0.0], GENRES.index(track.label) + 1)]))
+        for track in manifest.tracks
+    )
+    page = Page(report.render(evaluate(classifier, manifest, n_bootstrap=20)))
+    assert ("img", "F1 score of each genre.") in page.images
+    assert "Best:" not in page.text
+    assert "Best: " in Page(text).text
+
+
+def test_on_a_phone_what_does_not_fit_is_scrolled_with_a_hint(text):
+    phone = text.partition("@media (max-width: 40rem) {")[2].partition("</style>")[0]
+    for rule in (".small svg { min-width", ".broad table { min-width", ".hint { display: block"):
+        assert rule in phone
+    scrolled = text.count('class="scroll broad"') + text.count('<figure class="small ')
+    assert scrolled == 4  # genres, mistakes, what is not scored, and the confusion matrix
+    assert text.count('<p class="hint">') == scrolled
 
 
 def test_several_labels_a_track():

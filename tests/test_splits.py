@@ -123,7 +123,8 @@ def test_kfold_gives_every_fold_its_share_of_every_class() -> None:
 
 
 def test_kfold_is_as_balanced_as_sklearns() -> None:
-    model_selection = pytest.importorskip("sklearn.model_selection")
+    from sklearn import model_selection
+
     manifest = library({"A": [13, 8, 5, 3, 2, 1, 1, 1, 1], "B": [6] * 6, "C": [1] * 40})
     labels = [row.label for row in manifest.tracks]
     groups = [row.group for row in manifest.tracks]

@@ -13,19 +13,56 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from tsresformer.config import FeatureConfig, ModelConfig, SliceConfig, resolved
+from pydantic import ConfigDict, Field, PositiveFloat, model_validator
+
+from tsresformer.config import FeatureConfig, ModelConfig, Section, SliceConfig, resolved
 from tsresformer.errors import BundleError, ConfigError, require
 from tsresformer.files import fsync_folder, sha256_file, sha256_json, write_json
+from tsresformer.slicing import n_slice_frames
 
 FORMAT = 1
 SUFFIX = ".bundle"
 RECORD, GRAPH, WEIGHTS, CARD = "bundle.json", "model.onnx", "model.safetensors", "README.md"
-KEYS = {
-    "format", "name", "task", "labels", "features", "slicing", "model", "temperature",
-    "unsure_below", "aggregation", "training", "metrics", "cost", "versions", "files",
-}  # fmt: skip
+EXTERNAL = b"location"
+"""Key that every tensor of a graph has whose values lie in another file, wherever that is."""
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Record(Section):
+    """What ``bundle.json`` must say besides its format and hash."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: Text
+    task: Literal["single", "multi"]
+    labels: tuple[Text, ...] = Field(min_length=1)
+    features: FeatureConfig
+    slicing: SliceConfig
+    model: ModelConfig
+    aggregation: Text
+    temperature: PositiveFloat
+    unsure_below: float = Field(ge=0, le=1)
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+    cost: dict[str, Any]
+    versions: dict[str, str]
+    files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        repeated = [name for name in self.labels if self.labels.count(name) > 1]
+        if repeated:
+            raise ValueError(f"labels has {repeated[0]!r} twice")
+        n_slice_frames(self.slicing, self.features)
+        if self.slicing.hop_s * self.features.frames_per_second < 1:
+            raise ValueError(f"slicing.slice_hop_s = {self.slicing.hop_s:g} is below one frame")
+        return self
+
+
+KEYS = {"format", *_Record.model_fields}
 
 
 @dataclass(frozen=True)
@@ -52,7 +89,8 @@ class Bundle:
             record = json.loads((path / RECORD).read_text(encoding="utf-8"))
             if not isinstance(record, dict) or "format" not in record:
                 raise ValueError("no format number")
-        except (OSError, ValueError) as error:
+            digest = _digest(record)
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"{path / RECORD}: unreadable ({error}); export it again") from None
         if record["format"] != FORMAT:
             raise BundleError(
@@ -61,25 +99,21 @@ class Bundle:
             )
         if missing := KEYS - record.keys():
             raise BundleError(f"{path / RECORD}: lacks {', '.join(sorted(missing))}; export again")
-        if record.get("sha256") != _digest(record):
+        if record.get("sha256") != digest:
             raise BundleError(f"{path / RECORD}: changed since its export; export it again")
-        if record["files"].keys() != {GRAPH, WEIGHTS, CARD}:
-            named = ", ".join(map(repr, record["files"]))
-            raise BundleError(f"{path / RECORD}: names the files {named}; a bundle has others")
-        for file, digest in record["files"].items():
-            if not (path / file).is_file() or sha256_file(path / file) != digest:
-                raise BundleError(f"{path / file}: damaged or missing; export or download it again")
         try:
-            return cls(
-                path,
-                record,
-                tuple(record["labels"]),
-                FeatureConfig(**record["features"]),
-                SliceConfig(**record["slicing"]),
-                ModelConfig(**record["model"]),
-            )
+            known = _Record(**record)
         except ConfigError as error:
             raise BundleError(f"{path / RECORD}: {error}") from None
+        if known.files.keys() != {GRAPH, WEIGHTS, CARD}:
+            named = ", ".join(map(repr, known.files))
+            raise BundleError(f"{path / RECORD}: names the files {named}; a bundle has others")
+        for file, sha256 in known.files.items():
+            if not (path / file).is_file() or sha256_file(path / file) != sha256:
+                raise BundleError(f"{path / file}: damaged or missing; export or download it again")
+        if EXTERNAL in (path / GRAPH).read_bytes():
+            raise BundleError(f"{path / GRAPH}: keeps weights in other files; export it again")
+        return cls(path, record, known.labels, known.features, known.slicing, known.model)
 
     @property
     def name(self) -> str:
@@ -105,6 +139,11 @@ class Bundle:
     def unsure_below(self) -> float:
         """Confidence below which a prediction is called unsure."""
         return float(self.record["unsure_below"])
+
+    @property
+    def protocol(self) -> str:
+        """Split protocol of the training, as the manifest records it; empty if it is not known."""
+        return str(self.record["training"].get("protocol", ""))
 
     @property
     def graph(self) -> Path:

@@ -169,6 +169,7 @@ class Classifier:
             )
         except Exception as error:  # ONNX Runtime's errors have no common root
             raise BundleError(f"{bundle.graph}: not loadable: {error}") from None
+        _check_graph(bundle, session)
         return cls(bundle, session)
 
     def predict(self, path: str | Path, *, timeline: bool = False) -> Prediction:
@@ -285,6 +286,18 @@ class Classifier:
                 (label, _), likely = self.decide(values), self._by_genre(values)
             end_s = min((start + window) / second, scores.seconds)
             yield TimelineEntry(k * TIMELINE_HOP_S, round(end_s, 3), label, likely)
+
+
+def _check_graph(bundle: Bundle, session: ort.InferenceSession) -> None:
+    """Refuse a graph that does not take and give what the record says."""
+    shapes = {node.name: node.shape for node in (*session.get_inputs(), *session.get_outputs())}
+    for name, size in (("log_mel", bundle.features.n_mels), ("logits", len(bundle.labels))):
+        found = shapes.get(name, ())
+        if len(found) < 2 or found[1] != size:
+            raise BundleError(
+                f"{bundle.graph}: {name} is {found or 'missing'}, the record needs {size} on its "
+                "second axis; export the bundle again"
+            )
 
 
 class _Scorer:

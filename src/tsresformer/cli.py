@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from importlib import import_module
 from typing import Any
 
@@ -63,6 +64,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    if sys.stdout is None:  # closed by the caller, as in `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
     try:
         code: Any = cli.main(arguments, prog_name="tsresformer", standalone_mode=False)
         sys.stdout.flush()
@@ -80,6 +83,14 @@ def run(arguments: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         _complain(f"{error.filename or 'input/output'}: {error.strerror or error}")
+        return EXIT_USAGE
+    except Exception as error:
+        if os.environ.get("TSRESFORMER_DEBUG") == "1":
+            traceback.print_exc()
+        _complain(
+            f"unexpected {type(error).__name__}: {error}; please report this, with what "
+            "TSRESFORMER_DEBUG=1 shows"
+        )
         return EXIT_USAGE
     return int(code or 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -29,7 +30,7 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -56,6 +57,8 @@ class FeatureConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _resolve_defaults(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
         values = dict(values)
         if values.get("win_length") is None:
             values["win_length"] = values.get("n_fft", 2048)
@@ -139,6 +142,8 @@ class ModelConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
         preset = PRESETS.get(str(values.get("preset", "ts_resformer")), {})
         return {**preset, **values}
 
@@ -190,7 +195,7 @@ class Config(Section):
     """Everything that one training run depends on besides the manifest and the store."""
 
     task: Literal["single", "multi"] = "single"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     slicing: SliceConfig = SliceConfig()
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -250,13 +255,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _override(values: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
-    if not equals:
+    if not equals or not all(part.strip() for part in key.split(".")):
         raise ConfigError(f"--set {text}: write it as section.key=value")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
-    *sections, last = key.strip().split(".")
+    *sections, last = (part.strip() for part in key.split("."))
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
@@ -273,8 +278,11 @@ def _sentence(section: type[Section], error: ValidationError) -> str:
             problems.append(f"unknown key {where}{suggestion(where, section.model_fields)}")
         elif item["type"] == "value_error":
             problems.append(": ".join(filter(None, [where, str(item["ctx"]["error"])])))
+        elif item["type"] == "model_type":
+            problems.append(f"{where} = {reprlib.repr(item['input'])}: is a section, not a value")
         else:
-            problems.append(f"{where} = {item['input']!r}: {item['msg'].lower()}")
+            given = reprlib.repr(item["input"])
+            problems.append(f"{where} = {given}: {item['msg'].lower()}")
     return "; ".join(problems)
 
 

@@ -20,8 +20,8 @@ from tsresformer.bootstrap import summarise
 from tsresformer.bundle import Bundle
 from tsresformer.classifier import Classifier, TrackScores
 from tsresformer.config import resolved, suggestion
-from tsresformer.errors import AudioError, BundleError, ManifestError, TsResformerError
-from tsresformer.files import sha256_json
+from tsresformer.errors import AudioError, BundleError, ManifestError
+from tsresformer.files import check_writable, sha256_json
 from tsresformer.manifest import Manifest, Track, listed, printable
 from tsresformer.report import EvaluationResult, TrackResult
 from tsresformer.splits import (
@@ -72,8 +72,7 @@ def evaluate(
     """
     if out is not None:
         report.check_extras()
-        if Path(out).exists() and not Path(out).is_dir():
-            raise TsResformerError(f"{out}: is no folder; name another for the report")
+        check_writable(out, folder=True)
     manifest = manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)
     check_groups(manifest)
     candidates = _rows_of_split(manifest, split)

@@ -23,7 +23,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     that it leads to is written; a device or a pipe is written to as it is.
     """
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-    if os.path.exists(path) and not os.path.isfile(path):
+    if _is_device(path):
         with open(path, mode, **text) as stream:
             yield stream
         return
@@ -56,6 +56,8 @@ def check_writable(path: str | Path, *, folder: bool = False) -> None:
     ------
     TsResformerError : something else lies there, or a folder is no folder or may not be written
     """
+    if _is_device(path) and not folder:
+        return
     target = Path(os.path.realpath(path))
     if target.exists() and target.is_dir() != folder:
         what = "is no folder; name another" if folder else "is a folder; name a file"
@@ -94,6 +96,11 @@ def sha256_json(value: object) -> str:
     """Hexadecimal SHA-256 of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_device(path: str | Path) -> bool:
+    """Whether something that is neither a file nor a folder lies there, a pipe among others."""
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
 def _umask() -> int:

@@ -78,10 +78,9 @@ def test_many_labels_are_the_top_level_parents_of_all_genres(release: Path) -> N
     ]
 
 
-def test_an_empty_audio_folder_gives_rows_that_are_missing(release: Path, tmp_path: Path) -> None:
-    manifest = fma.read(tmp_path, release / "fma_metadata")
-    assert [track.status for track in manifest.tracks] == ["missing", "missing"]
-    assert "2 of 2 clips missing" in manifest.notes[0]
+def test_a_folder_without_a_single_clip_is_refused(release: Path, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"none of the 2 clips.*/000/000002\.mp3"):
+        fma.read(tmp_path, release / "fma_metadata")
 
 
 def edited(release: Path, tmp_path: Path, old: str, new: str, file: str = "tracks.csv") -> Path:

@@ -14,9 +14,16 @@ from typing import Any, TypeVar
 import click
 
 from tsresformer.errors import require
-from tsresformer.files import atomic_write
+from tsresformer.files import atomic_write, check_writable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def writable(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
+    """Refuse an output (a path, ``-`` or None) that cannot be written, before the work begins."""
+    if path not in (None, "-"):
+        check_writable(path)
+    return path
 
 
 def n_cores() -> int:
@@ -42,8 +49,14 @@ def output_options(command: Command) -> Command:
         ("--csv", "CSV"),
         ("--json", "JSON"),
     ):
-        command = click.option(name, metavar="OUT", help=f"Write {what}; - is stdout.")(command)
+        command = output_option(name, what)(command)
     return command
+
+
+def output_option(name: str, what: str) -> Callable[[Command], Command]:
+    """Make an option that takes a path or ``-``."""
+    text = f"Write {what}; - is stdout."
+    return click.option(name, metavar="OUT", callback=writable, help=text)
 
 
 def write_text(out: str, text: str) -> None:
@@ -59,7 +72,7 @@ def write_text(out: str, text: str) -> None:
 
 def json_text(value: object) -> str:
     """Return indented JSON with a last newline."""
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -87,6 +100,15 @@ def write_parquet(out: str, header: Sequence[str], rows: Sequence[Sequence[objec
 def warn(message: str) -> None:
     """Print one line on stderr."""
     click.echo(message.encode("utf-8", "backslashreplace").decode(), err=True)
+
+
+def warn_of_leak(thing: str, protocol: str) -> None:
+    """Say on stderr under what protocol a thing was made, if that keeps no artists apart."""
+    from tsresformer.splits import parse_protocol
+
+    parsed = parse_protocol(protocol)
+    if not parsed.honest:
+        warn(f"warning: {shown(thing)}: {parsed.title}")
 
 
 def shown(path: str | Path) -> str:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tsresformer.commands.common import json_text, shown, warn, workers_option, write_text
+from tsresformer.commands.common import (
+    json_text,
+    output_option,
+    shown,
+    warn,
+    workers_option,
+    writable,
+    write_text,
+)
 from tsresformer.errors import EXIT_INPUT, EXIT_OK
 
 if TYPE_CHECKING:
@@ -15,7 +23,9 @@ if TYPE_CHECKING:
 
 folder = click.Path(exists=True, file_okay=False)
 file = click.Path(exists=True, dir_okay=False)
-out_option = click.option("-o", "--out", required=True, type=click.Path(), help="The manifest.")
+out_option = click.option(
+    "-o", "--out", required=True, type=click.Path(), callback=writable, help="The manifest."
+)
 
 
 @click.group()
@@ -127,8 +137,14 @@ def arrays(log_mel: str, table: str, features: str, out: str) -> int:
 
 @data.command()
 @click.argument("manifest", type=click.Path())
-@click.option("-o", "--out", type=click.Path(), help="Write the manifest with what was found.")
-@click.option("--json", metavar="OUT", help="Write the findings as JSON; - is stdout.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(),
+    callback=writable,
+    help="Write the manifest with what was found.",
+)
+@output_option("--json", "the findings as JSON")
 @workers_option
 def check(manifest: str, out: str | None, json: str | None, workers: int) -> int:
     """Decode every track and report what is wrong.
@@ -173,7 +189,13 @@ def check(manifest: str, out: str | None, json: str | None, workers: int) -> int
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--folds", type=click.IntRange(2), default=5, show_default=True)
 @click.option("--fold", type=click.IntRange(0), default=0, show_default=True, help="The test fold.")
-@click.option("-o", "--out", type=click.Path(), help="By default MANIFEST itself is rewritten.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(),
+    callback=writable,
+    help="By default MANIFEST itself is rewritten.",
+)
 def split(manifest: str, protocol: str, seed: int, folds: int, fold: int, out: str | None) -> int:
     """Assign every track to training, validation or test.
 
@@ -203,7 +225,8 @@ def _finish(manifest: Manifest, out: str) -> int:
         warn(f"note: {shown(note)}")
     failed = [track for track in manifest.tracks if not track.usable]
     for track in failed[:5]:
-        warn(f"{track.status}: {shown(track.error or track.path)}")
+        reason = f": {shown(track.error)}" if track.error else ""
+        warn(f"{track.status}: {shown(track.path)}{reason}")
     if len(failed) > 5:
         warn(f"... and {len(failed) - 5} more rows with a status in {Path(out).name}")
     return EXIT_INPUT if failed else EXIT_OK

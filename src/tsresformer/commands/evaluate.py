@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tsresformer.bundle import CARD
-from tsresformer.commands.common import workers_option
+from tsresformer.commands.common import warn, workers_option
 from tsresformer.errors import EXIT_INPUT, EXIT_OK, require
 
 
@@ -32,11 +32,14 @@ def evaluate(bundle: str, manifest: str, split: str, out: str, workers: int) -> 
     require("matplotlib", "report")
     from tsresformer.evaluation import evaluate as score
     from tsresformer.progress import meter
+    from tsresformer.report.result import warnings_of
 
     with meter("scoring") as bar:
         result = score(
             bundle, manifest, split=split, out=out, n_workers=workers, progress=bar.reach
         )
+    for kind, text in warnings_of(result):
+        warn(f"{'warning' if kind == 'leak' else kind}: {text}")
     click.echo(result.sentence())
     click.echo(f"report: {out}/index.html")
     return EXIT_INPUT if result.n_failed else EXIT_OK

@@ -10,7 +10,14 @@ from typing import Any
 
 import click
 
-from tsresformer.commands.common import json_text, n_cores, shown, write_text
+from tsresformer.commands.common import (
+    json_text,
+    n_cores,
+    output_option,
+    shown,
+    warn_of_leak,
+    write_text,
+)
 from tsresformer.errors import EXIT_OK, EXIT_USAGE, TsResformerError
 
 EXTRAS = {
@@ -22,7 +29,7 @@ EXTRAS = {
 
 @click.command()
 @click.argument("thing", metavar="BUNDLE|STORE|MANIFEST|RUN")
-@click.option("--json", metavar="OUT", help="Write all that is known as JSON; - is stdout.")
+@output_option("--json", "all that is known as JSON")
 def info(thing: str, json: str | None) -> int:
     """Say what a bundle, a feature store, a manifest or a run is.
 
@@ -62,6 +69,7 @@ def _bundle(thing: str) -> tuple[dict[str, Any], str]:
     from tsresformer.bundle import Bundle
 
     bundle = Bundle.load(thing)
+    warn_of_leak(thing, bundle.protocol)
     return {"kind": "bundle", **bundle.record}, f"bundle {bundle.path}\n\n{bundle.card()}"
 
 
@@ -91,12 +99,13 @@ def _run(thing: str) -> tuple[dict[str, Any], str]:
     from tsresformer.training.run import Run
 
     run = Run.load(thing)
+    warn_of_leak(thing, run.record["protocol"])
     history = run.history()
     state = "finished" if run.finished else "unfinished: 'tsresformer train ... --resume' goes on"
     lines = [f"run {shown(thing)}, {state}", f"  protocol: {run.record['protocol']}"]
     lines += [f"  labels: {', '.join(run.record['labels'])}", "  epoch  train_loss  dev_score"]
     lines += [
-        f"  {int(row['epoch']):5}  {row['train_loss']:10.4f}  {row['dev_score']:9.4f}"
+        f"  {int(row['epoch']) + 1:5}  {row['train_loss']:10.4f}  {row['dev_score']:9.4f}"
         for row in history
     ]
     known = {"kind": "run", **run.record, "history": history}
@@ -108,6 +117,7 @@ def _manifest(thing: str) -> tuple[dict[str, Any], str]:
     from tsresformer.splits import parse_protocol
 
     manifest = Manifest.read(thing)
+    warn_of_leak(thing, manifest.protocol)
     counts = manifest.counts()
     title = parse_protocol(manifest.protocol).title
     lines = [f"manifest {shown(thing)}: {len(manifest.tracks)} tracks", f"  protocol: {title}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,18 +17,25 @@ from tsresformer.commands.common import (
     output_options,
     shown,
     warn,
+    warn_of_leak,
     workers_option,
     write_parquet,
     write_text,
 )
-from tsresformer.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK
+from tsresformer.errors import (
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    TsResformerError,
+    require,
+)
 
 LEVELS = "▁▂▃▄▅▆▇█"
 """Probabilities by eighths, one character for each step of the timeline."""
 
 if TYPE_CHECKING:
     from tsresformer.bundle import Bundle
-    from tsresformer.classifier import Prediction
+    from tsresformer.classifier import Prediction, TimelineEntry
 
 
 @click.command()
@@ -70,14 +77,19 @@ def predict(
     from tsresformer.classifier import Classifier
     from tsresformer.progress import meter
 
+    if parquet:
+        require("pyarrow", "parquet")
     files, n_others = _collect(paths)
+    if not files:
+        raise TsResformerError(f"{', '.join(map(shown, paths))}: holds no audio to classify")
     classifier = Classifier.load(model, device=device)
+    warn_of_leak(model, classifier.bundle.protocol)
     rows: list[Prediction] = []
     interrupted = False
     try:
         with meter("classifying", len(files)) as bar:
             for prediction in classifier.predict_many(
-                files, n_workers=min(workers, max(1, len(files))), timeline=timeline
+                files, n_workers=min(workers, len(files)), timeline=timeline
             ):
                 rows.append(prediction)
                 bar.advance()
@@ -91,9 +103,11 @@ def predict(
     rows.sort(key=lambda row: order[row.path])
     if n_others:
         warn(f"{n_others} files inside the folders are no audio")
-    _write(rows, classifier.bundle, top, json=json, csv=csv, parquet=parquet)
-    if "-" not in (json, csv, parquet):
-        _show(rows, top or 3)
+    try:
+        _write(rows, classifier.bundle, top, json=json, csv=csv, parquet=parquet)
+    finally:  # hours of work must not be lost with a disk that is full
+        if "-" not in (json, csv, parquet):
+            _show(rows, top or 3)
     if interrupted:
         return EXIT_INTERRUPTED
     return EXIT_INPUT if any(row.error for row in rows) else EXIT_OK
@@ -104,18 +118,18 @@ def _collect(paths: Sequence[str]) -> tuple[list[str], int]:
     from tsresformer.audio import looks_like_audio
     from tsresformer.datasets import walk
 
-    files: dict[str, None] = {}
+    files: dict[str, str] = {}  # by absolute path, as the user spelt them
     n_others = 0
     for path in paths:
         if not os.path.isdir(path):
-            files[path] = None
+            files.setdefault(os.path.abspath(path), path)
             continue
         for inner in walk(Path(path)):
             if looks_like_audio(inner):
-                files[str(inner)] = None
+                files.setdefault(os.path.abspath(inner), str(inner))
             else:
                 n_others += 1
-    return list(files), n_others
+    return list(files.values()), n_others
 
 
 def _write(
@@ -156,13 +170,23 @@ def _show(rows: Sequence[Prediction], top: int) -> None:
             continue
         genres = ", ".join(f"{genre} {p:.0%}" for genre, p in row.best(top).items())
         click.echo(f"  {genres}" + ("  (unsure)" if row.unsure else ""))
-        for label, stretch in groupby(row.timeline, key=lambda entry: entry.label):
-            entries = list(stretch)
-            values = [max(entry.probabilities.values()) for entry in entries]
-            span = f"{_clock(entries[0].start_s)}-{_clock(entries[-1].end_s)}"
-            curve = "".join(LEVELS[min(7, int(8 * value))] for value in values)
-            click.echo(f"    {span}  {label}  {min(values):.0%}-{max(values):.0%}  {curve}")
+        for line in _stretches(row.timeline):
+            click.echo(f"    {line}")
     sys.stdout.flush()
+
+
+def _stretches(timeline: Sequence[TimelineEntry]) -> Iterator[str]:
+    """Neighbours of one genre in a line; the windows overlap, the lines do not."""
+    stretches = [list(group) for _, group in groupby(timeline, key=lambda entry: entry.label)]
+    ends = [entries[0].start_s for entries in stretches[1:]] + [e.end_s for e in timeline[-1:]]
+    for entries, end_s in zip(stretches, ends, strict=True):
+        span = f"{_clock(entries[0].start_s)}-{_clock(end_s)}"
+        if entries[0].label is None:
+            yield f"{span}  silent"
+            continue
+        values = [max(entry.probabilities.values()) for entry in entries]
+        curve = "".join(LEVELS[min(7, int(8 * value))] for value in values)
+        yield f"{span}  {entries[0].label}  {min(values):.0%}-{max(values):.0%}  {curve}"
 
 
 def _clock(seconds: float) -> str:

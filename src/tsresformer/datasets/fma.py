@@ -63,7 +63,8 @@ def read(
 
     Raises
     ------
-    ManifestError : a folder or file is missing, or its contents are not the release's
+    ManifestError : a folder or file is missing, its contents are not the release's, or there is
+        not one clip
     """
     if subset not in SUBSETS:
         raise ManifestError(
@@ -95,6 +96,11 @@ def read(
     if not tracks:
         raise ManifestError(f"{metadata / 'tracks.csv'}: has no track of the subset {subset}")
     found = tuple(tracks.values())
+    if all(track.status == "missing" for track in found):
+        raise ManifestError(
+            f"{audio_dir}: has none of the {len(found):,} clips of fma_{subset}; "
+            f"expected was, as the first, {found[0].path}"
+        )
     return Manifest(found, notes=tuple(_notes(audio, found, n_repeated)))
 
 

@@ -34,12 +34,13 @@ LISTED_PROBLEMS = 200
 class Picture:
     """A drawing with its heading and a caption that can be understood alone.
 
-    A dense one takes the page's whole width, and is scrolled on a phone.
+    One in small print is scrolled on a phone; a dense one takes the page's whole width besides.
     """
 
     heading: str
     svg: str
     caption: str
+    small_print: bool = False
     dense: bool = False
 
 
@@ -98,11 +99,12 @@ _METRICS = {
 
 def _metric_rows(result: EvaluationResult) -> list[dict[str, Any]]:
     rows = []
+    levels_shown = (result.track,) if result.one_slice_a_track else (result.track, result.slice)
     for key, (name, show, meaning) in _METRICS.items():
         if key in result.track.overall:
             levels = [
                 (show(level.overall[key].value), span(level.overall[key], show))
-                for level in (result.track, result.slice)
+                for level in levels_shown
             ]
             rows.append({"name": name, "meaning": meaning, "levels": levels})
     return rows
@@ -251,6 +253,7 @@ def _confusion(result: EvaluationResult) -> Picture:
         figures.confusion(counts, result.labels, f"Confusion matrix. {worst}"),
         f"Each row is a genre as labelled, each column a genre as predicted. {cells} A perfect "
         f"model fills the diagonal only. {worst}",
+        small_print=True,
         dense=not numbered,
     )
 
@@ -263,12 +266,12 @@ def _classes(result: EvaluationResult) -> Picture:
         if not math.isnan(s.value)
     )
     (low, worst), (high, best) = known[0], known[-1]
-    ends = f"Best: {best} ({high:.2f}); worst: {worst} ({low:.2f})."
+    ends = f"Best: {best} ({high:.2f}); worst: {worst} ({low:.2f})." if high > 0 else ""
     return Picture(
         "Which genres it knows",
-        figures.class_bars(scores, result.labels, f"F1 score of each genre. {ends}"),
+        figures.class_bars(scores, result.labels, f"F1 score of each genre. {ends}".strip()),
         "F1 score of each genre: 1 if all its tracks are found and nothing else is taken for it. "
-        f"The thin line is the 95 % interval ({result.interval_method}). {ends}",
+        f"The thin line is the 95 % interval ({result.interval_method}). {ends}".strip(),
     )
 
 

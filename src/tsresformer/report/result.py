@@ -109,6 +109,11 @@ class EvaluationResult:
         return np.stack([row.probabilities for row in self.scored if row.probabilities is not None])
 
     @property
+    def one_slice_a_track(self) -> bool:
+        """Whether the metrics of slices are those of tracks over again."""
+        return self.slice.n_items == self.track.n_items
+
+    @property
     def main_metric(self) -> str:
         """The metric of the headline."""
         return "accuracy" if self.task == "single" else "mean_average_precision"
