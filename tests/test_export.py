@@ -1,5 +1,6 @@
 """Export: ONNX Runtime agrees with PyTorch, and calibration helps."""
 
+import dataclasses
 import json
 import math
 
@@ -90,10 +91,11 @@ def test_a_moved_manifest_can_be_named(tiny_run, tmp_path, tiny_bundle):
     )
     assert bundle.name == "other"
     assert bundle.temperature == Bundle.load(tiny_bundle).temperature
-    with pytest.raises(BundleError, match="development tracks are not in"):
-        export_module.export(
-            tiny_run / "run",
-            tmp_path / "c.bundle",
-            manifest=manifest.replace(manifest.tracks[:1]),
-        )
+    missing = manifest.replace(dataclasses.replace(t, status="missing") for t in manifest.tracks)
+    for other, message in (
+        (missing, "development tracks are not in"),
+        (manifest.replace(manifest.tracks[:1]), "labels, splits or groups are not those"),
+    ):
+        with pytest.raises(BundleError, match=message):
+            export_module.export(tiny_run / "run", tmp_path / "c.bundle", manifest=other)
     assert not (tmp_path / "c.bundle").exists()

@@ -66,6 +66,8 @@ def model_card(record: Mapping[str, Any]) -> str:
 def _facts(record: Mapping[str, Any]) -> Iterator[str]:
     training, features, slicing = record["training"], record["features"], record["slicing"]
     cost, hop = record["cost"], slicing["slice_hop_s"] or slicing["slice_s"]
+    origin = training.get("init") or {"datasets": [], "licences": []}
+    licences = sorted({*training["licences"], *origin["licences"]})
     yield f"# {record['name']}"
     yield ""
     yield f"Music-genre classifier. {PAPER}"
@@ -79,13 +81,19 @@ def _facts(record: Mapping[str, Any]) -> Iterator[str]:
         f"multiply-adds a slice of {cost['n_frames']} frames",
         "data": f"{', '.join(training['datasets']) or 'not named'}, "
         f"{training['n_training_tracks']:,} training tracks",
+        **({"fine-tuned from": _origin(origin)} if training.get("init") else {}),
         "split protocol": parse_protocol(training["protocol"]).title,
-        "licence of the data": ", ".join(training["licences"][:8]) or "not recorded",
+        "licence of the data": ", ".join(licences[:8]) or "not recorded",
         "calibration": f"temperature {record['temperature']:.3f}, unsure below "
         f"{record['unsure_below']:.2f}",
     }
     yield "| | |\n|---|---|"
     yield from (f"| {key} | {value} |" for key, value in rows.items())
+
+
+def _origin(bundle: Mapping[str, Any]) -> str:
+    data = ", ".join(bundle["datasets"]) or "data not named"
+    return f"{bundle['name']} (sha256 {bundle['sha256'][:12]}), trained on {data}"
 
 
 def _development(record: Mapping[str, Any]) -> Iterator[str]:

@@ -20,14 +20,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tsresformer.bundle import Bundle, bundle_record, write_bundle
 from tsresformer.card import model_card
-from tsresformer.errors import BundleError
+from tsresformer.errors import BundleError, TrainingError
 from tsresformer.manifest import Manifest
 from tsresformer.metrics import accuracy, fit_temperature, nll, unsure_threshold
 from tsresformer.models.ts_resformer import Output, TSResformer
 from tsresformer.slicing import n_slice_frames, probabilities
 from tsresformer.store import FeatureStore
 from tsresformer.training.data import SliceBatches
-from tsresformer.training.run import Run
+from tsresformer.training.run import Run, rows_key
 
 PARITY = 1e-4
 """Largest difference allowed between PyTorch and ONNX Runtime, in any output."""
@@ -54,15 +54,20 @@ def export(
 
     Raises
     ------
-    BundleError : the exported network differs from the trained one, or `out` exists
+    BundleError : the exported network differs from the trained one, `out` exists, or `manifest`
+        has other labels, splits or groups
+    TrainingError : the run is damaged or has no finished epoch
     """
     run = run if isinstance(run, Run) else Run.load(run)
     out = Path(out)
     manifest = manifest or Manifest.read(run.record["manifest"])
     store = store or FeatureStore.open(run.record["store"])
-    network = TSResformer(run.config.model, run.features, len(run.record["labels"]))
-    network.load_state_dict(run.weights())
-    network.eval()
+    if rows_key(manifest) != run.record["rows_key"]:
+        raise BundleError(
+            f"{manifest.path}: its tracks, labels, splits or groups are not those that "
+            f"{run.folder} was trained with; name that manifest with --manifest"
+        )
+    network = _network(run)
     on_step("exporting the network to ONNX")
     graph = to_onnx(network, run.features.n_mels, n_slice_frames(run.config.slicing, run.features))
     on_step("calibrating on the development fold")
@@ -90,6 +95,18 @@ def export(
     )
     weights = save({k: v.contiguous() for k, v in network.state_dict().items()})
     return write_bundle(out, record, graph, weights, model_card(record))
+
+
+def _network(run: Run) -> TSResformer:
+    """The network of the run's best epoch."""
+    network = TSResformer(run.config.model, run.features, len(run.record["labels"]))
+    try:
+        network.load_state_dict(run.weights())
+    except RuntimeError:
+        raise TrainingError(
+            f"{run.best}: its weights do not fit run.json; train again in a new folder"
+        ) from None
+    return network.eval()
 
 
 # Paths of this machine, and lists that make no sense without its manifest.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tsresformer.commands.common import warn
+from tsresformer.commands.common import warn, warn_of_leak
 from tsresformer.errors import EXIT_INTERRUPTED, EXIT_OK, require
 
 
@@ -20,7 +20,7 @@ from tsresformer.errors import EXIT_INTERRUPTED, EXIT_OK, require
 @click.option("--store", required=True, type=click.Path(), help="From 'tsresformer features'.")
 @click.option("-o", "--out", required=True, type=click.Path(), help="The run, a new folder.")
 @click.option("--resume", is_flag=True, help="Go on after the last finished epoch.")
-@click.option("--init", metavar="BUNDLE", help="Start from the weights of a bundle.")
+@click.option("--init", metavar="BUNDLE", help="Start from a bundle: its weights, model, slicing.")
 @click.option("--set", "overrides", multiple=True, metavar="a.b=v", help="Change one setting.")
 def train(
     config: str,
@@ -36,15 +36,20 @@ def train(
     A development fold is cut out of the training split by artist, and chooses the epoch; the
     validation and the test split are not looked at.
 
+    With --init, model and slicing are the bundle's; --set slicing.slice_s=... changes the slicing.
+
     \b
     Examples:
       tsresformer train --config fma_small --manifest fma.csv --store store/ -o runs/a
       tsresformer train --manifest fma.csv --store store/ -o runs/b --set train.epochs=30
       tsresformer train --manifest mine.csv --store store/ -o runs/c --init fma-small
     """
+    from tsresformer.bundle import Bundle
     from tsresformer.config import load_config
 
     settings = load_config(config, overrides)
+    if init and not any(text.strip().startswith("slicing.") for text in overrides):
+        settings = settings.model_copy(update={"slicing": Bundle.load(init).slicing})
     require("pytorch_lightning", "train")
     from tsresformer.training.fit import fit
 
@@ -54,12 +59,15 @@ def train(
         warn("interrupted: the same command with --resume goes on after the last finished epoch")
         return EXIT_INTERRUPTED
     result = run.result
+    warn_of_leak(out, run.record["protocol"])
     score = "accuracy" if run.config.task == "single" else "mean average precision"
     click.echo(
         f"{out}: {result['epochs']} epochs in {result['seconds']:.0f} s; best epoch "
-        f"{result['best_epoch']}, {score} {result['dev_score']:.1%} on the development fold "
+        f"{result['best_epoch'] + 1}, {score} {result['dev_score']:.1%} on the development fold "
         f"({len(run.record['development_tracks'])} tracks held out by artist)"
     )
+    if run.n_left_out:
+        click.echo(f"not learned from: {run.n_left_out} rows of {run.folder / 'left_out.csv'}")
     click.echo(f"next: tsresformer export {out} -o my.bundle")
     return EXIT_OK
 
@@ -90,6 +98,7 @@ def export(run: str, out: str, name: str | None, manifest: str | None, store: st
         store=FeatureStore.open(store) if store else None,
         on_step=click.echo,
     )
+    warn_of_leak(out, bundle.record["training"]["protocol"])
     size = sum(path.stat().st_size for path in bundle.path.iterdir()) / 1e6
     click.echo(f"{out}: {bundle.name}, {len(bundle.labels)} genres, {size:.1f} MB")
     return EXIT_OK

@@ -10,45 +10,37 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import re
 import signal
-import time
 import warnings
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import (
-    Callback,
-    EarlyStopping,
-    ModelCheckpoint,
-    WeightAveraging,
-)
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch.optim.swa_utils import get_swa_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from tsresformer.bundle import Bundle
 from tsresformer.config import Config, load_config, resolved
 from tsresformer.errors import ConfigError, TrainingError
-from tsresformer.files import atomic_write
 from tsresformer.manifest import Manifest, Track
 from tsresformer.models.ts_resformer import TSResformer
-from tsresformer.progress import meter
-from tsresformer.splits import check_groups, development_fold, parse_protocol
+from tsresformer.splits import OWN_SPLIT, check_groups, development_fold, parse_protocol
 from tsresformer.store import FeatureStore
+from tsresformer.training.callbacks import AtomicCheckpoints, Epochs, ProgressBar, averaging
 from tsresformer.training.data import SliceBatches
 from tsresformer.training.module import GenreModule
-from tsresformer.training.run import Run
+from tsresformer.training.run import Run, hold, read_checkpoint, rows_key
 
 STATISTICS_TRACKS = 512
 """Training tracks whose slices give the mean of each band and the overall deviation."""
+
+MEMORY = Path("/proc/meminfo")
 
 MEMORY_SHARE = 0.5
 """Part of the free memory that a micro-batch's activations may take."""
@@ -69,7 +61,7 @@ def fit(
     Parameters
     ----------
     config : a Config, a TOML file, or the name of a shipped one
-    out : the run folder; must be new unless `resume`
+    out : the run folder; holds no finished epoch unless `resume`
     resume : go on after the last finished epoch
     init : a bundle whose weights to start from; its model replaces the configuration's
 
@@ -80,35 +72,47 @@ def fit(
     config = config if isinstance(config, Config) else load_config(config)
     manifest = manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
+    store.verify()
     initial = Bundle.load(init) if init is not None else None
     if initial is not None:
         config = _adopt(config, initial, store)
     check_groups(manifest)
-    plan = _plan(config, manifest, store)
-    run = Run.begin(out, plan.record, resume=resume)
-    if run.finished:
-        return run
-    run.write_left_out(plan.left_out)
+    plan = _plan(config, manifest, store, initial)
     torch.set_num_threads(_n_cores())
-    pl.seed_everything(config.seed, verbose=False)
+    pl.seed_everything(config.seed % 2**32, verbose=False)
     network = TSResformer(config.model, store.features, len(plan.vocabulary))
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    record = {**plan.record, "micro_batch": _micro_batch(network, plan.training)}
+    with hold(out):
+        run = Run.begin(out, record, resume=resume)
+        if not run.finished:
+            _train(run, plan, network, initial, progress=progress)
+    return run
+
+
+def _train(
+    run: Run, plan: _Plan, network: TSResformer, initial: Bundle | None, *, progress: bool
+) -> None:
+    """Train to the end, from the last finished epoch if there is one."""
+    config = plan.training.config
+    if run.last.is_file():
+        read_checkpoint(run.last)  # Lightning's own errors name neither file nor remedy
+    run.write_left_out(plan.left_out)
     _standardise(network, plan.training)
     if initial is not None:
         _load_weights(network, initial, plan.vocabulary)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    plan.training.micro_batch = _micro_batch(network, plan.training)
-    n_steps = config.train.epochs * plan.training.n_effective
+    plan.training.micro_batch = run.record["micro_batch"]
     module = GenreModule(
         network,
         config,
-        n_steps=n_steps,
+        n_steps=config.train.epochs * plan.training.n_effective,
         class_weights=_class_weights(plan.training.targets, config),
         development=plan.development,
     )
     trainer = _trainer(run, plan.training, progress=progress)
     loaders = [DataLoader(data, batch_size=None) for data in (plan.training, plan.development)]
     plan.training.current_epoch = lambda: trainer.current_epoch
-    checkpoint = run.last if resume and run.last.is_file() else None
+    checkpoint = run.last if run.last.is_file() else None
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, loaders[0], loaders[1], ckpt_path=checkpoint, weights_only=True)
@@ -116,7 +120,6 @@ def fit(
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
     run.finish()
-    return run
 
 
 @dataclass(frozen=True)
@@ -130,10 +133,11 @@ class _Plan:
     left_out: list[tuple[str, str, str]]
 
 
-def _plan(config: Config, manifest: Manifest, store: FeatureStore) -> _Plan:
+def _plan(
+    config: Config, manifest: Manifest, store: FeatureStore, initial: Bundle | None = None
+) -> _Plan:
     usable = {track.track_id for track in store.serve(manifest)}
-    wanted = manifest.in_split("training")
-    candidates = [t for t in wanted if t.track_id in usable]
+    candidates = [t for t in manifest.in_split("training") if t.track_id in usable]
     if not candidates:
         raise TrainingError(
             f"{manifest.path}: no usable track in the training split; "
@@ -159,27 +163,51 @@ def _plan(config: Config, manifest: Manifest, store: FeatureStore) -> _Plan:
         "labels": list(vocabulary),
         "protocol": str(parse_protocol(manifest.protocol)),
         "manifest_key": manifest.key(),
+        "rows_key": rows_key(manifest),
         "store": str(store.folder.resolve()),
         "store_key": store.key,
         "manifest": str(manifest.path.resolve()) if manifest.path else None,
         "datasets": sorted({t.dataset for t in candidates if t.dataset}),
         "licences": sorted({t.licence for t in candidates if t.licence}),
+        "init": _origin(initial) if initial else None,
         "training_tracks": [t.track_id for t in kept],
         "development_tracks": [t.track_id for t in held_out],
     }
     training = batches(kept, True)
-    left_out = [
-        (t.track_id, store.tracks[t.track_id].status, store.tracks[t.track_id].error)
-        for t in wanted
-        if t.track_id not in usable
-    ]
-    return _Plan(
-        vocabulary,
-        training,
-        batches(held_out, False),
-        record,
-        left_out + list(training.unfilled()),
-    )
+    left_out = [*_left_out(manifest, store), *training.unfilled()]
+    return _Plan(vocabulary, training, batches(held_out, False), record, left_out)
+
+
+def _left_out(manifest: Manifest, store: FeatureStore) -> Iterator[tuple[str, str, str]]:
+    """Rows that cannot be learned from: track id, status and reason.
+
+    A split that is made after the check leaves unusable rows without one, so those that are not
+    known to validate or test are listed too.
+    """
+    for track in manifest.tracks:
+        split = track.split or track.extra.get(OWN_SPLIT, "")
+        if not track.usable and split in ("training", ""):
+            yield track.track_id, track.status, track.error
+        elif track.usable and split == "training":
+            stored = store.tracks[track.track_id]
+            if not track.labels:
+                yield track.track_id, "unlabelled", "the row has no label"
+            elif not stored.n_frames:
+                yield track.track_id, stored.status, stored.error
+
+
+def _origin(bundle: Bundle) -> dict[str, Any]:
+    """Where a fine-tuned network comes from, with all data that it has learned from."""
+    training = bundle.record["training"]
+    sources = (training, training.get("init") or {})
+    return {
+        "name": bundle.name,
+        "sha256": bundle.hash,
+        **{
+            key: sorted({name for source in sources for name in source.get(key, ())})
+            for key in ("datasets", "licences")
+        },
+    }
 
 
 def _adopt(config: Config, bundle: Bundle, store: FeatureStore) -> Config:
@@ -253,125 +281,28 @@ def _micro_batch(network: TSResformer, training: SliceBatches) -> int:
 def _free_memory() -> float:
     if torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[0])
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+) kB", MEMORY.read_text())
+    except OSError:
+        found = None
+    if found:
+        return float(found[1]) * 1024
     return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _n_cores() -> int:
-    """Cores that this process may use, or what OMP_NUM_THREADS allows."""
-    return int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
-
-
-class _History(Callback):
-    """Keep the metrics of every epoch, through resumes too."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._history: list[dict[str, float]] = []
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, step: int
-    ) -> None:
-        if step == 0:
-            self._started = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        names = ("train_loss", "dev_loss", "dev_score")
-        values = {name: float(trainer.callback_metrics[name]) for name in names}
-        seconds = round(time.monotonic() - self._started, 2)
-        self._history.append({"epoch": trainer.current_epoch, **values, "seconds": seconds})
-        self._run.write_history(self._history)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"history": self._history}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._history = state_dict["history"]
-
-
-@torch.no_grad()
-def _ema(
-    decay: float, averages: Sequence[torch.Tensor], current: Sequence[torch.Tensor], n: Any
-) -> None:
-    """Move averages towards the current weights; fast at first, so that the start is forgotten."""
-    decay = min(decay, (1 + int(n)) / (10 + int(n)))
-    for average, value in zip(averages, current, strict=True):
-        if average.is_floating_point():
-            average.lerp_(value, 1 - decay)
-        else:
-            average.copy_(value)
-
-
-class _SWA(WeightAveraging):
-    """Equal average of the weights at the ends of the last epochs."""
-
-    def __init__(self, first_epoch: int) -> None:
-        super().__init__(multi_avg_fn=get_swa_multi_avg_fn())
-        self._first_epoch = first_epoch
-
-    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        return epoch_idx is not None and epoch_idx >= self._first_epoch
-
-
-class _AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are written whole or not at all."""
-
-    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
-        with atomic_write(path, "wb") as file:
-            torch.save(checkpoint, file)
-
-
-class _ProgressBar(Callback):
-    """One bar over all batches, and a line an epoch, also in a log file."""
-
-    def __init__(self, n_epochs: int) -> None:
-        self._n_epochs, self._open = n_epochs, ExitStack()
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        n_batches = int(trainer.num_training_batches)
-        self._bar = self._open.enter_context(meter("training", n_batches * self._n_epochs))
-        self._bar.reach(n_batches * trainer.current_epoch)
-
-    def on_train_batch_end(self, *_ignored: Any) -> None:
-        self._bar.advance()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        values = trainer.callback_metrics
-        self._bar.say(
-            f"epoch {trainer.current_epoch + 1:3} of {self._n_epochs}: loss "
-            f"{values['train_loss']:.3f}, development score {values['dev_score']:.1%}"
-        )
-
-    def teardown(self, *_ignored: Any, **_too: Any) -> None:
-        self._open.close()
-
-
-def _averaging(config: Config) -> Iterable[Callback]:
-    train = config.train
-    if train.averaging == "ema":
-        yield WeightAveraging(multi_avg_fn=partial(_ema, train.ema_decay))
-    elif train.averaging == "swa":
-        yield _SWA(first_epoch=train.epochs - max(1, round(train.swa_fraction * train.epochs)))
+    """Cores that this process may use, or the first number of OMP_NUM_THREADS."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return (int(first) if first.isdecimal() else 0) or len(os.sched_getaffinity(0))
 
 
 def _trainer(run: Run, training: SliceBatches, *, progress: bool) -> pl.Trainer:
     config = training.config
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
-    checkpoints: dict[str, Any] = {
-        "dirpath": run.folder,
-        "save_on_train_epoch_end": True,
-        "enable_version_counter": False,
-    }
-    callbacks: list[Callback] = [
-        _History(run),
-        *_averaging(config),
-        ModelCheckpoint(filename="best", monitor="dev_rank", mode="max", **checkpoints),
-        ModelCheckpoint(filename="last", **checkpoints),
-    ]
-    if config.train.patience is not None:
-        callbacks.append(EarlyStopping("dev_rank", patience=config.train.patience, mode="max"))
+    callbacks: list[Callback] = [*averaging(config), Epochs(run, config.train.patience)]
     if progress:
-        callbacks.append(_ProgressBar(config.train.epochs))
+        callbacks.append(ProgressBar(config.train.epochs))
     return pl.Trainer(
         accelerator="auto",
         devices=1,
@@ -380,7 +311,7 @@ def _trainer(run: Run, training: SliceBatches, *, progress: bool) -> pl.Trainer:
         gradient_clip_val=config.train.clip_norm,
         callbacks=callbacks,
         logger=TensorBoardLogger(run.folder, name="", version="tensorboard"),
-        plugins=[_AtomicCheckpoints()],
+        plugins=[AtomicCheckpoints()],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

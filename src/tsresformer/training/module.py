@@ -23,9 +23,6 @@ from tsresformer.training.data import Batch, SliceBatches
 FINAL_RATE = 1e-3
 """Learning rate at the end of a schedule, as a part of its peak."""
 
-TIE_BREAK = 1e-5
-"""Among epochs of equal score on a small development fold, the lower loss is the better one."""
-
 
 class GenreModule(pl.LightningModule):
     """Train a network on slices; score it by tracks on the development fold."""
@@ -53,16 +50,16 @@ class GenreModule(pl.LightningModule):
         Lightning leaves the hooks of an epoch's start out when it resumes at an epoch's end.
         """
         if step == 0:
-            torch.manual_seed(self.config.seed * 1_000_003 + self.current_epoch)
+            torch.manual_seed((self.config.seed * 1_000_003 + self.current_epoch) % 2**63)
 
     def training_step(self, batch: Batch, step: int) -> Tensor:
         normalise = self.network.normalise
         x, target = augment(normalise(batch.log_mel), batch.target, batch.draws, normalise.scale)
         loss = self._loss(self.network.classify(x).logits, target)
         if not torch.isfinite(loss):
-            ids = [self._track_id(int(i)) for i in batch.track[:8]]
+            ids = list(dict.fromkeys(self._track_id(int(i)) for i in batch.track))[:8]
             raise TrainingError(
-                f"the loss is {float(loss)} in epoch {self.current_epoch}, batch {step} "
+                f"the loss is {loss.item()} in epoch {self.current_epoch + 1}, batch {step + 1} "
                 f"(tracks {', '.join(ids)}, ...); lower train.learning_rate, or look at these "
                 "tracks with 'tsresformer data check'"
             )
@@ -90,7 +87,6 @@ class GenreModule(pl.LightningModule):
         logits, target = self.track_logits()
         score, loss = development_score(logits, target, self.config.task)
         self.log_dict({"dev_score": score, "dev_loss": loss}, prog_bar=True)
-        self.log("dev_rank", score - TIE_BREAK * min(loss, 10.0))
 
     def track_logits(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean logits and targets of the development tracks, both (n_tracks, n_classes)."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import json
+import pickle
 import platform
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +18,24 @@ import torch
 
 from tsresformer.config import Config, FeatureConfig
 from tsresformer.errors import TrainingError
-from tsresformer.files import atomic_write, write_json
+from tsresformer.files import atomic_write, sha256_json, write_json
+from tsresformer.manifest import Manifest
 
 FORMAT = 1
 # What must not change when a run is resumed.
-IDENTITY = ("config", "features", "labels", "protocol", "manifest_key", "store_key")
+IDENTITY = {
+    "config": "configuration",
+    "features": "features",
+    "labels": "labels",
+    "protocol": "split protocol",
+    "manifest_key": "tracks of the manifest",
+    "rows_key": "labels, splits or groups of the manifest",
+    "store_key": "store",
+    "training_tracks": "training tracks",
+    "development_tracks": "development tracks",
+    "init": "bundle to start from",
+}
+KEYS = IDENTITY.keys() | {"manifest", "store", "datasets", "licences", "micro_batch", "versions"}
 
 
 @dataclass(frozen=True)
@@ -40,22 +57,31 @@ class Run:
                 **{name: version(name) for name in ("ts-resformer", "torch", "pytorch-lightning")},
             },
         }
+        run = cls(folder, record)
         if (folder / "run.json").is_file():
-            if not resume:
+            if resume:
+                return cls.load(folder)._unchanged(record)
+            if run.last.is_file() or run.finished:
                 raise TrainingError(
                     f"{folder}: holds a run already; add --resume to go on with it, "
                     "or name another folder"
                 )
-            earlier = cls.load(folder)
-            changed = [part for part in IDENTITY if earlier.record[part] != record[part]]
-            if changed:
-                raise TrainingError(
-                    f"{folder}: cannot resume, its {', '.join(changed)} differ from what is "
-                    "given now; name another folder for a new run"
-                )
-            return earlier
         write_json(folder / "run.json", record)
-        return cls(folder, record)
+        return run
+
+    def _unchanged(self, record: Mapping[str, Any]) -> Run:
+        """Return this run if `record` describes the same."""
+        changed = [key for key in IDENTITY if self.record[key] != record[key]]
+        names = [IDENTITY[key] for key in changed]
+        if "config" in changed:
+            keys = _differing(self.record["config"], record["config"])
+            names[0] += f" ({', '.join(keys)})"
+        if changed:
+            raise TrainingError(
+                f"{self.folder}: cannot resume; what differs from what is given now: "
+                f"{', '.join(names)}; name another folder for a new run"
+            )
+        return self
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
@@ -64,14 +90,17 @@ class Run:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             known = record["format"] == FORMAT
+            missing = sorted(KEYS - record.keys())
         except FileNotFoundError:
             raise TrainingError(
                 f"{folder}: is no run folder; 'tsresformer train' makes one"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise TrainingError(f"{path}: damaged ({error}); train again") from None
         if not known:
             raise TrainingError(f"{path}: format {record['format']} is not known to this version")
+        if missing:
+            raise TrainingError(f"{path}: lacks {', '.join(missing)}; train again")
         return cls(Path(folder), record)
 
     @property
@@ -102,7 +131,15 @@ class Run:
     @property
     def result(self) -> dict[str, Any]:
         """What ``result.json`` says of a finished run."""
-        return dict(json.loads((self.folder / "result.json").read_text(encoding="utf-8")))
+        path = self.folder / "result.json"
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            return {key: result[key] for key in ("dev_score", "best_epoch", "epochs", "seconds")}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TrainingError(
+                f"{path}: damaged ({error!r}); delete it, and 'tsresformer train' with --resume "
+                "writes it anew"
+            ) from None
 
     def write_history(self, epochs: list[dict[str, float]]) -> None:
         """Write ``metrics.csv``, one row an epoch."""
@@ -117,26 +154,34 @@ class Run:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows([("track_id", "what", "reason"), *rows])
 
+    @property
+    def n_left_out(self) -> int:
+        """Number of rows of ``left_out.csv``."""
+        with open(self.folder / "left_out.csv", newline="", encoding="utf-8") as file:
+            return sum(1 for _ in csv.DictReader(file))
+
     def history(self) -> list[dict[str, float]]:
         """Metrics of each finished epoch."""
         path = self.folder / "metrics.csv"
         if not path.is_file():
             return []
-        with open(path, newline="", encoding="utf-8") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        except (OSError, ValueError, TypeError, csv.Error) as error:
+            raise TrainingError(f"{path}: damaged ({error}); train again") from None
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Weights of the best epoch, averaged if the run averages, by the network's names."""
         if not self.best.is_file():
             raise TrainingError(f"{self.folder}: no finished epoch yet; let the training go on")
-        checkpoint = torch.load(self.best, map_location="cpu", weights_only=True)
-        state = checkpoint["state_dict"]
+        state = read_checkpoint(self.best)["state_dict"]
         return {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
 
     def finish(self) -> None:
         """Write down how the training ended."""
         history = self.history()
-        best = max(history, key=lambda epoch: (epoch["dev_score"], -epoch["dev_loss"]))
+        best = best_epoch(history)
         write_json(
             self.folder / "result.json",
             {
@@ -146,3 +191,54 @@ class Run:
                 "seconds": round(sum(epoch["seconds"] for epoch in history), 1),
             },
         )
+
+
+@contextlib.contextmanager
+def hold(folder: str | Path) -> Iterator[None]:
+    """Hold a run folder for this process alone."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrainingError(
+                f"{folder}: another process is training this run; wait for it"
+            ) from None
+        yield
+
+
+def best_epoch(history: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The epoch to ship: of the highest score, then of the lowest loss, then the first."""
+    return max(history, key=lambda epoch: (epoch["dev_score"], -epoch["dev_loss"]))
+
+
+def rows_key(manifest: Manifest) -> str:
+    """Hash of what training reads from a manifest's rows besides the features."""
+    return sha256_json([[t.track_id, t.label, t.split, t.group] for t in manifest.tracks])
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Tensors and plain types of a checkpoint, on the CPU."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if "state_dict" not in checkpoint:
+            raise ValueError("no weights")
+        return dict(checkpoint)
+    except (OSError, RuntimeError, ValueError, TypeError, EOFError, pickle.UnpicklingError):
+        raise TrainingError(f"{path}: damaged; delete {path.parent} and train again") from None
+
+
+def _differing(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[str]:
+    """Dotted names of the settings that differ."""
+    flat = [
+        {
+            f"{k}.{name}": v
+            for k, part in c.items()
+            if isinstance(part, dict)
+            for name, v in part.items()
+        }
+        | {k: v for k, v in c.items() if not isinstance(v, dict)}
+        for c in (one, two)
+    ]
+    return sorted(k for k in flat[0].keys() | flat[1].keys() if flat[0].get(k) != flat[1].get(k))
