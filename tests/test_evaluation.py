@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import metrics as reference
 
 from fake_classifier import GENRES, FakeClassifier, case, scores
+from tsresformer.bundle import track_mark
 from tsresformer.classifier import Classifier
 from tsresformer.config import FeatureConfig
 from tsresformer.errors import (
@@ -25,7 +26,7 @@ from tsresformer.errors import (
 )
 from tsresformer.evaluation import evaluate
 from tsresformer.manifest import Manifest, Track, canonical_features
-from tsresformer.splits import slice_split
+from tsresformer.splits import slice_split, split
 
 QUICK = {"n_bootstrap": 20}
 
@@ -253,18 +254,14 @@ def test_nothing_scored_is_an_error_with_the_first_reason():
         evaluate(failing, manifest, **QUICK)
 
 
-def test_a_bundle_trained_under_another_split_of_the_manifest_is_told():
-    classifier, manifest = case(10, protocol="artist-kfold folds=5 fold=1 seed=0")
-    theirs = "artist-kfold folds=5 fold=0 seed=0"
-    for key, protocol, told in (
-        (manifest.key(), theirs, True),
-        (manifest.key(), manifest.protocol, False),
-        ("another manifest", theirs, False),
-    ):
-        training = {"manifest_key": key, "protocol": protocol}
-        bundle = FakeClassifier(classifier.outcomes, training=training)
-        result = evaluate(bundle, manifest, **QUICK)
-        assert any("fold 0 of 5" in text for text in result.metrics()["warnings"]) == told
+def test_tracks_that_the_bundle_was_trained_on_are_told():
+    classifier, manifest = case(10)
+    for n_heard in (0, 3):
+        heard = [track_mark(t.track_id, t.group) for t in manifest.tracks[:n_heard]]
+        bundle = FakeClassifier(classifier.outcomes, training={"heard": heard})
+        warnings = evaluate(bundle, manifest, **QUICK).metrics()["warnings"]
+        told = ["The bundle was trained on 3 of these 10 tracks: it knows them."]
+        assert [text for text in warnings if "trained on" in text] == (told if n_heard else [])
 
 
 def test_progress_counts_to_the_end():
@@ -364,4 +361,9 @@ def test_the_real_classifier(tiny_run, tiny_bundle, tmp_path):
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert metrics["track"]["accuracy"]["value"] == pytest.approx(right / len(tests))
     assert metrics["protocol"].startswith("artist-kfold")
+    assert not [text for text in metrics["warnings"] if "trained on" in text]
+    other = tmp_path / "other.csv"
+    split(manifest, "artist-kfold", n_folds=4, fold=1).write(other)
+    told = evaluate(tiny_bundle, other, n_workers=2, n_bootstrap=20).metrics()["warnings"]
+    assert [text for text in told if "trained on 6 of these 6 tracks" in text]
     assert metrics["n_slices"] == 4 * len(tests)

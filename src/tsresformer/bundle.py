@@ -160,6 +160,11 @@ class Bundle:
         return (self.path / CARD).read_text(encoding="utf-8")
 
 
+def track_mark(track_id: str, group: str) -> str:
+    """Short hash by which a bundle knows a track that it was trained on, without naming it."""
+    return sha256_json([track_id, group])[:12]
+
+
 def shipped_bundles() -> list[str]:
     """Names of the bundles in the package."""
     folder = _shipped_folder()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tsresformer import report
 from tsresformer.bootstrap import summarise
-from tsresformer.bundle import Bundle
+from tsresformer.bundle import Bundle, track_mark
 from tsresformer.classifier import Classifier, TrackScores
 from tsresformer.config import resolved, suggestion
 from tsresformer.errors import AudioError, BundleError, ManifestError
@@ -217,7 +217,7 @@ class _Scored:
             unsure_below=bundle.unsure_below,
             protocol=self._protocol,
             split=self._split,
-            trained_under=_trained_under(bundle, manifest, self._protocol),
+            n_heard=_n_heard(bundle, [row.track for row in scored]),
             unit="artists" if any(row.track.group for row in scored) else "tracks",
             n_bootstrap=n_bootstrap,
             seed=seed,
@@ -279,13 +279,10 @@ class _Scored:
         return f"{source}: none of {len(failed):,} tracks could be scored (the first is {first})"
 
 
-def _trained_under(bundle: Bundle, manifest: Manifest, protocol: Protocol) -> str:
-    """Title of the split that the bundle was trained under, if of this manifest but another."""
-    training = bundle.record["training"]
-    theirs = training.get("protocol", str(protocol))
-    if training.get("manifest_key") != manifest.key() or theirs == str(protocol):
-        return ""
-    return parse_protocol(theirs).title
+def _n_heard(bundle: Bundle, tracks: Sequence[Track]) -> int:
+    """Number of tracks that the bundle was fitted to."""
+    heard = set(bundle.record["training"].get("heard", ()))
+    return sum(track_mark(track.track_id, track.group) in heard for track in tracks)
 
 
 def _hash(manifest: Manifest) -> str:

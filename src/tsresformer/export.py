@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 from torch.utils.flop_counter import FlopCounterMode
 
-from tsresformer.bundle import Bundle, bundle_record, write_bundle
+from tsresformer.bundle import Bundle, bundle_record, track_mark, write_bundle
 from tsresformer.card import model_card
 from tsresformer.errors import BundleError, TrainingError
 from tsresformer.manifest import Manifest
@@ -84,6 +84,7 @@ def export(
         training={
             **{key: value for key, value in run.record.items() if key not in _LOCAL},
             "n_training_tracks": len(run.record["training_tracks"]),
+            "heard": _heard(run, manifest),
             "result": run.result if run.finished else None,
         },
         metrics={"development": calibration},
@@ -110,7 +111,13 @@ def _network(run: Run) -> TSResformer:
 
 
 # Paths of this machine, and lists that make no sense without its manifest.
-_LOCAL = ("manifest", "store", "training_tracks", "format")
+_LOCAL = ("manifest", "store", "training_tracks", "development_tracks", "format")
+
+
+def _heard(run: Run, manifest: Manifest) -> list[str]:
+    """Marks of the tracks that weights, epoch or calibration were fitted to."""
+    known = {*run.record["training_tracks"], *run.record["development_tracks"]}
+    return sorted(track_mark(t.track_id, t.group) for t in manifest.tracks if t.track_id in known)
 
 
 def to_onnx(network: TSResformer, n_mels: int, n_frames: int) -> bytes:

@@ -57,8 +57,7 @@ class EvaluationResult:
     labels : the bundle's genres, in the order of the probabilities
     known : labels of the scored tracks as `metrics` takes them, (n,) int or (n, n_classes) bool
     embeddings : shape (n, d), the network's, in the order of the scored tracks
-    trained_under : the split that the bundle was trained under, if it was on this manifest but
-        under another one; else empty
+    n_heard : scored tracks that the bundle was trained or calibrated on
     unit : what the bootstrap drew: ``artists``, or ``tracks`` where no group is known
     track, slice : the metrics at both levels
     """
@@ -73,7 +72,7 @@ class EvaluationResult:
     unsure_below: float
     protocol: Protocol
     split: str
-    trained_under: str
+    n_heard: int
     unit: str
     n_bootstrap: int
     seed: int
@@ -205,12 +204,12 @@ def warnings_of(result: EvaluationResult) -> list[tuple[str, str]]:
         found.append(("leak", _SLICES_LEAK if result.protocol.leaks else _ARTISTS_LEAK))
     if result.split == "training":
         found.append(("leak", _TRAINING))
-    if result.trained_under:
+    elif result.n_heard:
         found.append(
             (
                 "leak",
-                "The bundle was trained on this very manifest under another split "
-                f"({result.trained_under}): it has probably heard some of these tracks.",
+                f"The bundle was trained on {result.n_heard:,} of these "
+                f"{len(result.scored):,} tracks: it knows them.",
             )
         )
     if result.failed:
