@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +17,7 @@ from tsresformer.bundle import Bundle
 from tsresformer.errors import AudioError, BundleError
 from tsresformer.extract import Chunk, log_mel_chunks
 from tsresformer.slicing import SliceStream, n_slice_frames, probabilities
-from tsresformer.workers import Limits, stream
+from tsresformer.workers import Limits, n_cores, stream
 
 DEFAULT_MODEL = "fma-small"
 TIMELINE_HOP_S = 5.0
@@ -156,7 +155,7 @@ class Classifier:
         """
         bundle = Bundle.load(name_or_path)
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = threads or n_cores()
         options.log_severity_level = 3
         providers = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
         if providers.get(device) not in ort.get_available_providers():

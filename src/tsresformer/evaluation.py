@@ -6,7 +6,6 @@ ships. No feature store is needed.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from tsresformer.splits import (
     parse_protocol,
     slice_split,
 )
+from tsresformer.workers import n_cores
 
 __all__ = ["EvaluationResult", "TrackResult", "evaluate"]
 
@@ -163,7 +163,7 @@ def _score(
 ) -> dict[str, TrackScores | AudioError]:
     """Outcome of every track, by its id."""
     outcomes: dict[str, TrackScores | AudioError] = {}
-    n_workers = n_workers or len(os.sched_getaffinity(0))
+    n_workers = n_workers or n_cores()
     paths = (track.path for track in tracks)
     for index, outcome in classifier.score_many(paths, n_workers=n_workers):
         outcomes[tracks[index].track_id] = outcome

@@ -71,6 +71,12 @@ def reference_to(log_mel_db: Array, config: FeatureConfig) -> Array:
     return clipped
 
 
+def bytes_to_decibels(values: NDArray[np.uint8], top_db: float) -> Array:
+    """Decibels of a log-mel that is kept as bytes: 255 is 0 dB, 0 is -top_db."""
+    decibels: Array = values * np.float32(top_db / 255) - np.float32(top_db)
+    return decibels
+
+
 def fixed_reference_db(config: FeatureConfig) -> np.float32:
     """Decibels of a fixed reference power."""
     return np.float32(10 * np.log10(max(MIN_POWER, float(config.reference))))

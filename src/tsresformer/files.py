@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -68,6 +69,22 @@ def check_writable(path: str | Path, *, folder: bool = False) -> None:
         raise TsResformerError(f"{path}: cannot be written, {place} is no folder")
     if not os.access(place, os.W_OK | os.X_OK):
         raise TsResformerError(f"{path}: cannot be written, there is no permission for {place}")
+
+
+@contextlib.contextmanager
+def hold_folder(folder: str | Path, busy: Exception) -> Iterator[None]:
+    """Hold a folder, made if need be, for this process alone; raise `busy` if another has it.
+
+    The kernel lets go of the lock when the process ends, in whatever way.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield
 
 
 def fsync_folder(folder: str | Path) -> None:

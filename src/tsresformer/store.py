@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -30,14 +29,14 @@ from tsresformer.config import FeatureConfig, load_features, resolved
 from tsresformer.datasets.arrays import is_row, row_dtype
 from tsresformer.errors import AudioError, ConfigError, StoreError
 from tsresformer.extract import Chunk, log_mel_chunks
-from tsresformer.files import atomic_write, sha256_file, write_json
+from tsresformer.features import bytes_to_decibels
+from tsresformer.files import atomic_write, hold_folder, sha256_file, write_json
 from tsresformer.manifest import Manifest, Track, listed, printable
 from tsresformer.workers import Limits, stream
 
 FORMAT = 1
 MARKER = "store.json"
 BEGUN = "store-begun.json"
-LOCK = ".lock"
 TRACKS_PER_SHARD = 64
 
 
@@ -102,8 +101,7 @@ class FeatureStore:
     def to_decibels(self, log_mel: NDArray[Any]) -> NDArray[np.float32]:
         """Decibels of stored values, whatever type the store has."""
         if log_mel.dtype == np.uint8:
-            scale = np.float32(self.features.top_db / 255)
-            return log_mel * scale - np.float32(self.features.top_db)
+            return bytes_to_decibels(log_mel, self.features.top_db)
         return log_mel.astype(np.float32)
 
     def serve(self, manifest: Manifest) -> list[Track]:
@@ -326,14 +324,8 @@ def _identity(manifest: Manifest, features: FeatureConfig) -> dict[str, Any]:
 @contextlib.contextmanager
 def _claim(out: Path, record: dict[str, Any]) -> Iterator[None]:
     """Hold the folder for this build alone; refuse a folder that belongs to something else."""
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / LOCK, "a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                f"{out}: another process is building this store; wait for it"
-            ) from None
+    busy = StoreError(f"{out}: another process is building this store; wait for it")
+    with hold_folder(out, busy):
         for name in (MARKER, BEGUN):
             if (out / name).is_file():
                 _same_identity(out, _read_record(out / name), record)

@@ -27,7 +27,7 @@ from typing import Any, Literal
 from tsresformer._child import REMEDY, alive, pack, receive, write
 from tsresformer.errors import AudioError, TsResformerError
 
-__all__ = ["Event", "Limits", "alive", "stream"]
+__all__ = ["Event", "Limits", "alive", "n_cores", "stream"]
 
 MAX_ITEM_CHARACTERS = 4096
 MAX_FAILED_STARTS = 3
@@ -42,6 +42,11 @@ _CHILD = (
     "import sys; sys.path[:] = sys.argv[4:]; "
     "from tsresformer._child import serve; serve(*map(int, sys.argv[1:4]))"
 )
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import click
 
 from tsresformer.errors import require
 from tsresformer.files import atomic_write, check_writable
+from tsresformer.workers import n_cores
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -24,11 +25,6 @@ def writable(_ctx: click.Context, _param: click.Parameter, path: str | None) -> 
     if path not in (None, "-"):
         check_writable(path)
     return path
-
-
-def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def workers_option(command: Command) -> Command:

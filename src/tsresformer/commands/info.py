@@ -12,13 +12,13 @@ import click
 
 from tsresformer.commands.common import (
     json_text,
-    n_cores,
     output_option,
     shown,
     warn_of_leak,
     write_text,
 )
 from tsresformer.errors import EXIT_OK, EXIT_USAGE, TsResformerError
+from tsresformer.workers import n_cores
 
 EXTRAS = {
     "report": ("matplotlib", "jinja2"),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tsresformer.config import FeatureConfig, suggestion
 from tsresformer.errors import AudioError, ManifestError
+from tsresformer.features import bytes_to_decibels
 from tsresformer.manifest import (
     SPLITS,
     Manifest,
@@ -99,7 +100,7 @@ def read_row(item: str, top_db: float) -> NDArray[np.float32]:
     """
     values = raw_row(item)
     if values.dtype == np.uint8:
-        return values * np.float32(top_db / 255) - np.float32(top_db)
+        return bytes_to_decibels(values, top_db)
     decibels = values.astype(np.float32)
     if not np.isfinite(decibels).all():
         raise AudioError(item, "holds values that are not finite")

@@ -36,6 +36,7 @@ from tsresformer.training.callbacks import AtomicCheckpoints, Epochs, ProgressBa
 from tsresformer.training.data import SliceBatches
 from tsresformer.training.module import GenreModule
 from tsresformer.training.run import Run, hold, read_checkpoint, rows_key
+from tsresformer.workers import n_cores
 
 STATISTICS_TRACKS = 512
 """Training tracks whose slices give the mean of each band and the overall deviation."""
@@ -293,7 +294,7 @@ def _free_memory() -> float:
 def _n_cores() -> int:
     """Cores that this process may use, or the first number of OMP_NUM_THREADS."""
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return (int(first) if first.isdecimal() else 0) or len(os.sched_getaffinity(0))
+    return (int(first) if first.isdecimal() else 0) or n_cores()
 
 
 def _trainer(run: Run, training: SliceBatches, *, progress: bool) -> pl.Trainer:

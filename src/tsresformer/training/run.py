@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import json
 import pickle
 import platform
@@ -18,7 +17,7 @@ import torch
 
 from tsresformer.config import Config, FeatureConfig
 from tsresformer.errors import TrainingError
-from tsresformer.files import atomic_write, sha256_json, write_json
+from tsresformer.files import atomic_write, hold_folder, sha256_json, write_json
 from tsresformer.manifest import Manifest
 
 FORMAT = 1
@@ -196,15 +195,8 @@ class Run:
 @contextlib.contextmanager
 def hold(folder: str | Path) -> Iterator[None]:
     """Hold a run folder for this process alone."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TrainingError(
-                f"{folder}: another process is training this run; wait for it"
-            ) from None
+    busy = TrainingError(f"{folder}: another process is training this run; wait for it")
+    with hold_folder(folder, busy):
         yield
 
 
