@@ -41,7 +41,7 @@ def evaluate(bundle: str, manifest: str, split: str, out: str, workers: int) -> 
     for kind, text in warnings_of(result):
         warn(f"{'warning' if kind == 'leak' else kind}: {text}")
     click.echo(result.sentence())
-    click.echo(f"report: {out}/index.html")
+    click.echo(f"report: {Path(out) / 'index.html'}")
     return EXIT_INPUT if result.n_failed else EXIT_OK
 
 
