@@ -116,6 +116,7 @@ class ModelConfig(Section):
     """The network (see `tsresformer.models`); widths and depths are our choice.
 
     `preset` names one of the paper's four architectures; every other key refines it.
+    `front_stride` is in bands and in frames; one number stands for both.
     """
 
     preset: Literal["ts_resformer", "res_transformer", "resnet_only", "transformer_only"] = (
@@ -125,7 +126,7 @@ class ModelConfig(Section):
     left: bool = True
     right: bool = True
     front_channels: PositiveInt = 8
-    front_stride: PositiveInt = 2
+    front_stride: tuple[PositiveInt, PositiveInt] = (2, 2)
     time_kernels: tuple[PositiveInt, ...] = Field((3, 7, 15), min_length=1)
     frequency_kernels: tuple[PositiveInt, ...] = Field((3, 7, 15), min_length=1)
     learned_fusion: bool = True
@@ -144,8 +145,11 @@ class ModelConfig(Section):
     def _apply_preset(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        preset = PRESETS.get(str(values.get("preset", "ts_resformer")), {})
-        return {**preset, **values}
+        values = {**PRESETS.get(str(values.get("preset", "ts_resformer")), {}), **values}
+        stride = values.get("front_stride")
+        if isinstance(stride, int):
+            values["front_stride"] = (stride, stride)
+        return values
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -8,6 +8,7 @@ import torch
 
 from tsresformer.config import PRESETS, FeatureConfig, ModelConfig
 from tsresformer.features import reference_to
+from tsresformer.models.attention import FilterBank
 from tsresformer.models.encoder import sinusoidal_positions
 from tsresformer.models.ts_resformer import Normalise, TSResformer
 
@@ -36,15 +37,15 @@ def decibels(*shape, seed=0):
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: next(iter(v.values())))
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (4, 2), (2, 3)])
 def test_shapes_from_eight_frames_up(variant, stride):
     model = network(front_stride=stride, **variant).eval()
     for n_frames in (8, 9, 10, 31, 129):
         out = model(decibels(2, 32, n_frames))
         assert out.logits.shape == (2, 5)
         assert out.embedding.shape == (2, model.head.in_features)
-        assert out.attention_time.shape == (2, -(-n_frames // stride))
-        assert out.attention_frequency.shape == (2, -(-32 // stride))
+        assert out.attention_time.shape == (2, -(-n_frames // stride[1]))
+        assert out.attention_frequency.shape == (2, -(-32 // stride[0]))
         assert all(bool(torch.isfinite(part).all()) for part in out)
 
 
@@ -63,6 +64,34 @@ def test_every_parameter_gets_a_gradient(variant):
     ]
     expected = {"time": ["front.fusion"], "frequency": ["front.fusion"]}
     assert not [n for n in still if n not in expected.get(str(variant.get("attention")), [])]
+
+
+def test_one_stride_stands_for_both_axes():
+    assert ModelConfig(front_stride=3).front_stride == (3, 3)
+    assert ModelConfig(front_stride=3) == ModelConfig(front_stride=(3, 3))
+
+
+def test_a_filter_bank_is_its_filters_side_by_side():
+    shapes = [(3, 3), (3, 7), (3, 15)]
+    bank = FilterBank(shapes, 2, (1, 2)).eval()
+    with torch.no_grad():
+        bank.weight.copy_(torch.randn(bank.weight.shape, generator=torch.Generator().manual_seed(1)))
+        x = decibels(2, 1, 20, 33)
+        out = bank(x)
+        for i, (height, width) in enumerate(shapes):
+            own = bank.weight[2 * i : 2 * i + 2, :, :, 7 - width // 2 : 8 + width // 2]
+            alone = torch.nn.functional.conv2d(
+                x, own, None, (1, 2), (height // 2, width // 2)
+            )
+            expected = torch.relu(alone / (1 + bank.norm.eps) ** 0.5)
+            torch.testing.assert_close(out[:, 2 * i : 2 * i + 2], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_filters_do_not_grow_beyond_their_shape():
+    bank = FilterBank([(3, 3), (3, 7)], 1, (1, 1))
+    bank(decibels(2, 1, 10, 10)).sum().backward()
+    grown = bank.weight.grad.abs().sum((1, 2)) > 0
+    assert grown.tolist() == [[False, False, True, True, True, False, False], [True] * 7]
 
 
 def test_fixed_fusion_weights_are_not_trained():

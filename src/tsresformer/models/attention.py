@@ -6,10 +6,12 @@ two attention curves in (0, 1), where M' and T' are M and T divided by the strid
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tsresformer.config import ModelConfig
 
@@ -30,7 +32,7 @@ def build_front(config: ModelConfig) -> tuple[nn.Module, int]:
         kernels = (config.time_kernels if "time" in paths else ()) + (
             config.frequency_kernels if "frequency" in paths else ()
         )
-        return front, config.front_channels * len(kernels)
+        return front, config.front_channels * len(kernels) + 1
     kernels = config.time_kernels + config.frequency_kernels
     n_channels = config.front_channels * len(kernels)
     gate = {"se": SqueezeExcitation, "cbam": ConvBlockAttention, "eca": EfficientChannelAttention}
@@ -42,32 +44,30 @@ class TimeFrequencyAttention(nn.Module):
     """Filters of several scales along time and along frequency, each set with its attention.
 
     Our choice: sigmoid gates from a small convolution over the averaged axis, learned fusion
-    weights (Wang et al. 2020, arXiv 1912.06808), and the input added back. With a stride the
-    filters are three wide across their axis, so that no frame or band is skipped.
+    weights (Wang et al. 2020, arXiv 1912.06808), and the averaged input as one more channel. With
+    a stride the filters are wide enough across their axis that no frame or band is skipped.
     """
 
     def __init__(self, config: ModelConfig, time: bool, frequency: bool) -> None:
         super().__init__()
-        stride, width = config.front_stride, config.front_channels
-        across = 2 * (config.front_stride // 2) + 1
-        self.time = (
-            FilterBank([(across, k) for k in config.time_kernels], width, stride) if time else None
-        )
-        self.frequency = (
-            FilterBank([(k, across) for k in config.frequency_kernels], width, stride)
-            if frequency
-            else None
-        )
-        self.time_gate = Gate(width * len(config.time_kernels)) if time else None
-        self.frequency_gate = Gate(width * len(config.frequency_kernels)) if frequency else None
-        self.shrink = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)
+        self.stride, width = config.front_stride, config.front_channels
+        over_bands, over_frames = (2 * (step // 2) + 1 for step in self.stride)
+        self.time = self.frequency = self.time_gate = self.frequency_gate = None
+        if time:
+            shapes = [(over_bands, k) for k in config.time_kernels]
+            self.time = FilterBank(shapes, width, self.stride)
+            self.time_gate = Gate(width * len(shapes))
+        if frequency:
+            shapes = [(k, over_frames) for k in config.frequency_kernels]
+            self.frequency = FilterBank(shapes, width, self.stride)
+            self.frequency_gate = Gate(width * len(shapes))
         self.fusion = nn.Parameter(torch.ones(3), requires_grad=config.learned_fusion)
 
     def forward(self, x: Tensor) -> Front:
         x = x.unsqueeze(1)
-        residual = self.shrink(x)
-        attend_time = torch.ones_like(residual[:, :, 0])
-        attend_frequency = torch.ones_like(residual[..., 0])
+        shrunk = functional.avg_pool2d(x, self.stride, ceil_mode=True, count_include_pad=False)
+        attend_time = torch.ones_like(shrunk[:, :, 0])
+        attend_frequency = torch.ones_like(shrunk[..., 0])
         parts = []
         if self.time is not None and self.time_gate is not None:
             features = self.time(x)
@@ -77,24 +77,39 @@ class TimeFrequencyAttention(nn.Module):
             features = self.frequency(x)
             attend_frequency = self.frequency_gate(features.mean(3))
             parts.append(features * (self.fusion[1] * attend_frequency).unsqueeze(3))
-        fused = torch.cat(parts, 1) + self.fusion[2] * residual
-        return Front(fused, attend_time.mean(1), attend_frequency.mean(1))
+        parts.append(self.fusion[2] * shrunk)
+        return Front(torch.cat(parts, 1), attend_time.mean(1), attend_frequency.mean(1))
 
 
 class FilterBank(nn.Module):
-    """Parallel convolutions of several shapes over one map, then batch norm and ReLU."""
+    """Filters of several shapes over one map, then batch norm and ReLU.
 
-    def __init__(self, shapes: list[tuple[int, int]], width: int, stride: int) -> None:
+    All shapes are computed as one convolution of the largest, whose weights outside a filter's own
+    shape stay zero: on a processor, one pass over the output costs less than the zeros.
+    """
+
+    inside: Tensor
+
+    def __init__(self, shapes: list[tuple[int, int]], width: int, stride: tuple[int, int]) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(
-            nn.Conv2d(1, width, shape, stride, (shape[0] // 2, shape[1] // 2), bias=False)
-            for shape in shapes
-        )
-        self.norm = nn.BatchNorm2d(width * len(shapes))
+        self.stride = stride
+        largest = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
+        weight, inside = (torch.zeros(width * len(shapes), 1, *largest) for _ in range(2))
+        for i, shape in enumerate(shapes):
+            window = (slice(i * width, (i + 1) * width), slice(None)) + tuple(
+                slice((whole - size) // 2, (whole + size) // 2)
+                for whole, size in zip(largest, shape, strict=True)
+            )
+            nn.init.kaiming_uniform_(weight[window], a=math.sqrt(5))  # as PyTorch's convolutions
+            inside[window] = 1
+        self.weight = nn.Parameter(weight)
+        self.register_buffer("inside", inside, persistent=False)
+        self.norm = nn.BatchNorm2d(len(weight))
 
     def forward(self, x: Tensor) -> Tensor:
-        features = torch.cat([scale(x) for scale in self.scales], 1)
-        return torch.relu(self.norm(features))
+        weight = self.weight * self.inside
+        margin = (weight.shape[2] // 2, weight.shape[3] // 2)
+        return torch.relu(self.norm(functional.conv2d(x, weight, None, self.stride, margin)))
 
 
 class Gate(nn.Module):
@@ -111,11 +126,13 @@ class Gate(nn.Module):
 
 
 class PlainFront(nn.Module):
-    """One 3x3 convolution, and optionally a published attention after it."""
+    """One small convolution, and optionally a published attention after it."""
 
-    def __init__(self, n_channels: int, stride: int, attention: nn.Module) -> None:
+    def __init__(self, n_channels: int, stride: tuple[int, int], attention: nn.Module) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(1, n_channels, 3, stride, 1, bias=False)
+        kernel = tuple(max(3, 2 * (step // 2) + 1) for step in stride)
+        margin = tuple(size // 2 for size in kernel)
+        self.stem = nn.Conv2d(1, n_channels, kernel, stride, margin, bias=False)
         self.norm = nn.BatchNorm2d(n_channels)
         self.attention = attention
 

@@ -34,7 +34,7 @@ class TSResformer(nn.Module):
         super().__init__()
         self.normalise = Normalise(features)
         self.front, n_channels = build_front(config)
-        n_bands = -(-features.n_mels // config.front_stride)
+        n_bands = -(-features.n_mels // config.front_stride[0])
         self.left = ResidualBranch(n_channels, config) if config.left else None
         self.right = EncoderBranch(n_channels, n_bands, config) if config.right else None
         n_embedding = sum(branch.n_out for branch in (self.left, self.right) if branch is not None)
