@@ -193,6 +193,8 @@ class TrainConfig(Section):
     class_weights: bool = False
     patience: PositiveInt | None = Field(None, description="epochs without gain; None: all")
     dev_fraction: float = Field(0.1, gt=0, lt=1, description="of the training artists")
+    dev_seed: int = Field(0, ge=0, lt=2**63, description="which artists; apart from the run's seed")
+    teacher_weight: float = Field(0.7, gt=0, le=1, description="of the teachers against the label")
 
 
 class Config(Section):

@@ -6,7 +6,7 @@ import io
 import logging
 import platform
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from tsresformer.slicing import n_slice_frames, probabilities
 from tsresformer.store import FeatureStore
 from tsresformer.training.data import SliceBatches
 from tsresformer.training.run import Run, rows_key
+from tsresformer.training.teachers import BATCH_SLICES, track_logits
 
 PARITY = 1e-4
 """Largest difference allowed between PyTorch and ONNX Runtime, in any output."""
@@ -83,8 +84,10 @@ def export(
         unsure_below=calibration.pop("unsure_below"),
         training={
             **{key: value for key, value in run.record.items() if key not in _LOCAL},
+            "teachers": [_without_heard(teacher) for teacher in run.record["teachers"]],
             "n_training_tracks": len(run.record["training_tracks"]),
             "heard": _heard(run, manifest),
+            "calibrated_on": _marks(manifest, run.record["development_tracks"]),
             "result": run.result if run.finished else None,
         },
         metrics={"development": calibration},
@@ -115,8 +118,17 @@ _LOCAL = ("manifest", "store", "training_tracks", "development_tracks", "format"
 
 
 def _heard(run: Run, manifest: Manifest) -> list[str]:
-    """Marks of the tracks that weights, epoch or calibration were fitted to."""
-    known = {*run.record["training_tracks"], *run.record["development_tracks"]}
+    """Marks of the tracks that weights, epoch or calibration were fitted to, teachers included."""
+    own = _marks(manifest, [*run.record["training_tracks"], *run.record["development_tracks"]])
+    return sorted({*own, *(mark for t in run.record["teachers"] for mark in t["heard"])})
+
+
+def _without_heard(teacher: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in teacher.items() if key != "heard"}
+
+
+def _marks(manifest: Manifest, track_ids: Iterable[str]) -> list[str]:
+    known = set(track_ids)
     return sorted(track_mark(t.track_id, t.group) for t in manifest.tracks if t.track_id in known)
 
 
@@ -203,17 +215,16 @@ def _development_logits(
             f"{manifest.path}; name the manifest and the store that it was trained with"
         )
     batches = SliceBatches(
-        store, manifest, tracks, run.record["labels"], run.config, micro_batch=16, training=False
+        store,
+        manifest,
+        tracks,
+        run.record["labels"],
+        run.config,
+        micro_batch=BATCH_SLICES,
+        training=False,
     )
-    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    total = np.zeros(batches.targets.shape)
-    count = np.zeros((len(tracks), 1))
-    for batch in batches:
-        (logits,) = session.run(["logits"], {"log_mel": batch.log_mel.numpy()})
-        np.add.at(total, batch.track.numpy(), logits)
-        np.add.at(count, batch.track.numpy(), 1)
-    scored = count[:, 0] > 0
-    return (total / np.maximum(count, 1))[scored], batches.targets[scored]
+    logits, scored = track_logits(graph, batches)
+    return logits[scored], batches.targets[scored]
 
 
 def cost(network: TSResformer, n_mels: int, n_frames: int) -> dict[str, int]:

@@ -37,7 +37,7 @@ class Meter:
 
 
 @contextmanager
-def meter(description: str, total: int | None = None) -> Iterator[Meter]:
+def meter(description: str, total: int | None = None, *, show: bool = True) -> Iterator[Meter]:
     """Show a bar while the block runs."""
     console = Console(stderr=True)
     columns = (
@@ -47,5 +47,6 @@ def meter(description: str, total: int | None = None) -> Iterator[Meter]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    hidden = not (show and console.is_terminal)
+    with Progress(*columns, console=console, disable=hidden) as progress:
         yield Meter(progress, description, total)

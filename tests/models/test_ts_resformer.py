@@ -75,14 +75,14 @@ def test_a_filter_bank_is_its_filters_side_by_side():
     shapes = [(3, 3), (3, 7), (3, 15)]
     bank = FilterBank(shapes, 2, (1, 2)).eval()
     with torch.no_grad():
-        bank.weight.copy_(torch.randn(bank.weight.shape, generator=torch.Generator().manual_seed(1)))
+        bank.weight.copy_(
+            torch.randn(bank.weight.shape, generator=torch.Generator().manual_seed(1))
+        )
         x = decibels(2, 1, 20, 33)
         out = bank(x)
         for i, (height, width) in enumerate(shapes):
             own = bank.weight[2 * i : 2 * i + 2, :, :, 7 - width // 2 : 8 + width // 2]
-            alone = torch.nn.functional.conv2d(
-                x, own, None, (1, 2), (height // 2, width // 2)
-            )
+            alone = torch.nn.functional.conv2d(x, own, None, (1, 2), (height // 2, width // 2))
             expected = torch.relu(alone / (1 + bank.norm.eps) ** 0.5)
             torch.testing.assert_close(out[:, 2 * i : 2 * i + 2], expected, atol=1e-4, rtol=1e-4)
 

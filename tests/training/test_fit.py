@@ -12,14 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from bands import FEATURES, config
 from tsresformer.cli import run as command_line
-from tsresformer.config import FeatureConfig, load_config
-from tsresformer.datasets import arrays
 from tsresformer.errors import BundleError, ConfigError, SplitError, StoreError, TrainingError
 from tsresformer.export import export
 from tsresformer.manifest import Manifest
 from tsresformer.splits import OWN_SPLIT, split
-from tsresformer.store import build_store
 from tsresformer.training import fit as fit_module
 from tsresformer.training import module
 from tsresformer.training.data import SliceBatches
@@ -28,46 +26,6 @@ from tsresformer.training.module import rate_factor
 from tsresformer.training.run import Run
 
 pytestmark = pytest.mark.torch
-
-FEATURES = FeatureConfig(sample_rate=16000, hop_length=1600, n_fft=2048, n_mels=16)
-TINY = [
-    "slicing.slice_s=2.0",
-    "model.front_channels=2",
-    "model.residual_widths=[8, 16]",
-    "model.residual_depths=[1, 1]",
-    "model.d_model=16",
-    "model.n_heads=2",
-    "model.n_layers=1",
-    "model.d_feedforward=16",
-    "train.batch_size=8",
-    "train.epochs=4",
-    "train.ema_decay=0.8",
-    "train.dev_fraction=0.2",
-]
-
-
-def config(*overrides):
-    return load_config("ts_resformer", [*TINY, *overrides])
-
-
-@pytest.fixture(scope="session")
-def bands(tmp_path_factory):
-    """48 tracks of 3 genres, each loud in bands of its own; 4 tracks an artist."""
-    folder = tmp_path_factory.mktemp("bands")
-    rng = np.random.default_rng(0)
-    log_mel = rng.normal(-50, 6, (48, 16, 60)).astype(np.float32)
-    rows = ["track_id,genre,split,artist_id"]
-    for i in range(48):
-        genre = i % 3
-        log_mel[i, 5 * genre : 5 * genre + 4] += 25
-        part = "test" if i // 12 == 3 else "training"
-        rows.append(f"t{i:02d},{'abc'[genre]},{part},artist{i // 12}-{i % 6}")
-    np.save(folder / "x.npy", log_mel)
-    (folder / "t.csv").write_text("\n".join(rows))
-    manifest = split(arrays.read(folder / "x.npy", folder / "t.csv", FEATURES), "official")
-    manifest.write(folder / "m.csv")
-    manifest = dataclasses.replace(manifest, path=folder / "m.csv")
-    return manifest, build_store(manifest, FEATURES, folder / "store")
 
 
 def weights(run):
@@ -185,7 +143,7 @@ def test_micro_batches_change_nothing_that_batch_norm_does_not(bands, tmp_path, 
 
 
 def test_micro_batch_shrinks_with_the_memory(bands, monkeypatch):
-    plan = fit_module._plan(config(), *bands)
+    plan = fit_module._plan(config(), *bands, None, [])
     network = fit_module.TSResformer(config().model, FEATURES, 3)
     assert fit_module._micro_batch(network, plan.training) == 8
     monkeypatch.setattr(fit_module, "_free_memory", lambda: 1e3)
@@ -384,7 +342,7 @@ def test_rows_with_a_status_are_listed_as_left_out(bands):
     tracks = list(manifest.tracks)
     for i, change in enumerate(changes):
         tracks[i] = dataclasses.replace(tracks[i], **change)
-    assert fit_module._plan(config(), manifest.replace(tracks), store).left_out == [
+    assert fit_module._plan(config(), manifest.replace(tracks), store, None, []).left_out == [
         ("t00", "missing", "no such file"),
         ("t02", "silent", "is silent"),
         ("t03", "unlabelled", "the row has no label"),

@@ -21,6 +21,13 @@ from tsresformer.errors import EXIT_INTERRUPTED, EXIT_OK, require
 @click.option("-o", "--out", required=True, type=click.Path(), help="The run, a new folder.")
 @click.option("--resume", is_flag=True, help="Go on after the last finished epoch.")
 @click.option("--init", metavar="BUNDLE", help="Start from a bundle: its weights, model, slicing.")
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    metavar="BUNDLE",
+    help="Learn from what this bundle says of the training tracks, too; may be repeated.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="a.b=v", help="Change one setting.")
 def train(
     config: str,
@@ -29,6 +36,7 @@ def train(
     out: str,
     resume: bool,
     init: str | None,
+    teachers: tuple[str, ...],
     overrides: tuple[str, ...],
 ) -> int:
     """Train a network on the training split.
@@ -38,11 +46,15 @@ def train(
 
     With --init, model and slicing are the bundle's; --set slicing.slice_s=... changes the slicing.
 
+    With --teacher, the labels are mixed with the mean probabilities of bundles that were trained on
+    the same manifest and development fold, e.g. with several seeds (--set seed=1).
+
     \b
     Examples:
       tsresformer train --config fma_small --manifest fma.csv --store store/ -o runs/a
       tsresformer train --manifest fma.csv --store store/ -o runs/b --set train.epochs=30
       tsresformer train --manifest mine.csv --store store/ -o runs/c --init fma-small
+      tsresformer train --manifest mine.csv --store store/ -o runs/d --teacher a.bundle
     """
     from tsresformer.bundle import Bundle
     from tsresformer.config import load_config
@@ -54,7 +66,7 @@ def train(
     from tsresformer.training.fit import fit
 
     try:
-        run = fit(settings, manifest, store, out, resume=resume, init=init)
+        run = fit(settings, manifest, store, out, resume=resume, init=init, teachers=teachers)
     except KeyboardInterrupt:
         warn("interrupted: the same command with --resume goes on after the last finished epoch")
         return EXIT_INTERRUPTED

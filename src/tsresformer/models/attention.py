@@ -96,10 +96,11 @@ class FilterBank(nn.Module):
         largest = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
         weight, inside = (torch.zeros(width * len(shapes), 1, *largest) for _ in range(2))
         for i, shape in enumerate(shapes):
-            window = (slice(i * width, (i + 1) * width), slice(None)) + tuple(
+            rows, columns = (
                 slice((whole - size) // 2, (whole + size) // 2)
                 for whole, size in zip(largest, shape, strict=True)
             )
+            window = (slice(i * width, (i + 1) * width), slice(None), rows, columns)
             nn.init.kaiming_uniform_(weight[window], a=math.sqrt(5))  # as PyTorch's convolutions
             inside[window] = 1
         self.weight = nn.Parameter(weight)
@@ -130,9 +131,9 @@ class PlainFront(nn.Module):
 
     def __init__(self, n_channels: int, stride: tuple[int, int], attention: nn.Module) -> None:
         super().__init__()
-        kernel = tuple(max(3, 2 * (step // 2) + 1) for step in stride)
-        margin = tuple(size // 2 for size in kernel)
-        self.stem = nn.Conv2d(1, n_channels, kernel, stride, margin, bias=False)
+        height, width = (max(3, 2 * (step // 2) + 1) for step in stride)
+        margin = (height // 2, width // 2)
+        self.stem = nn.Conv2d(1, n_channels, (height, width), stride, margin, bias=False)
         self.norm = nn.BatchNorm2d(n_channels)
         self.attention = attention
 

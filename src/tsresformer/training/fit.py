@@ -7,7 +7,9 @@ and, once training is complete, ``result.json``.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import ctypes
 import logging
 import os
 import re
@@ -36,6 +38,7 @@ from tsresformer.training.callbacks import AtomicCheckpoints, Epochs, ProgressBa
 from tsresformer.training.data import SliceBatches
 from tsresformer.training.module import GenreModule
 from tsresformer.training.run import Run, hold, read_checkpoint, rows_key
+from tsresformer.training.teachers import check_teachers, soft_targets
 from tsresformer.workers import n_cores
 
 STATISTICS_TRACKS = 512
@@ -46,6 +49,9 @@ MEMORY = Path("/proc/meminfo")
 MEMORY_SHARE = 0.5
 """Part of the free memory that a micro-batch's activations may take."""
 
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
 
 def fit(
     config: Config | str | Path,
@@ -55,6 +61,7 @@ def fit(
     *,
     resume: bool = False,
     init: str | Path | None = None,
+    teachers: Sequence[str | Path] = (),
     progress: bool = True,
 ) -> Run:
     """Train on a manifest's training split; select on a development fold cut out of it.
@@ -65,6 +72,7 @@ def fit(
     out : the run folder; holds no finished epoch unless `resume`
     resume : go on after the last finished epoch
     init : a bundle whose weights to start from; its model replaces the configuration's
+    teachers : bundles whose view of the training tracks softens their labels
 
     Raises
     ------
@@ -78,8 +86,9 @@ def fit(
     if initial is not None:
         config = _adopt(config, initial, store)
     check_groups(manifest)
-    plan = _plan(config, manifest, store, initial)
+    plan = _plan(config, manifest, store, initial, [Bundle.load(name) for name in teachers])
     torch.set_num_threads(_n_cores())
+    _keep_freed_memory()
     pl.seed_everything(config.seed % 2**32, verbose=False)
     network = TSResformer(config.model, store.features, len(plan.vocabulary))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -87,6 +96,7 @@ def fit(
     with hold(out):
         run = Run.begin(out, record, resume=resume)
         if not run.finished:
+            _soften(plan, manifest, progress=progress)
             _train(run, plan, network, initial, progress=progress)
     return run
 
@@ -132,10 +142,15 @@ class _Plan:
     development: SliceBatches
     record: dict[str, Any]
     left_out: list[tuple[str, str, str]]
+    teachers: Sequence[Bundle]
 
 
 def _plan(
-    config: Config, manifest: Manifest, store: FeatureStore, initial: Bundle | None = None
+    config: Config,
+    manifest: Manifest,
+    store: FeatureStore,
+    initial: Bundle | None,
+    teachers: Sequence[Bundle],
 ) -> _Plan:
     usable = {track.track_id for track in store.serve(manifest)}
     candidates = [t for t in manifest.in_split("training") if t.track_id in usable]
@@ -145,12 +160,14 @@ def _plan(
             "'tsresformer data split' assigns splits"
         )
     vocabulary = tuple(sorted({label for track in candidates for label in track.labels}))
-    kept, held_out = development_fold(candidates, config.train.dev_fraction, config.seed)
+    kept, held_out = development_fold(candidates, config.train.dev_fraction, config.train.dev_seed)
     if not kept or not held_out:
         raise TrainingError(
             f"{manifest.path}: too few artists to hold a development fold out of the training "
             "split; give the tracks their artists (column group), or use more of them"
         )
+
+    check_teachers(teachers, store, vocabulary, config.task, held_out)
 
     def batches(tracks: Sequence[Track], training: bool) -> SliceBatches:
         size = config.train.batch_size
@@ -171,12 +188,24 @@ def _plan(
         "datasets": sorted({t.dataset for t in candidates if t.dataset}),
         "licences": sorted({t.licence for t in candidates if t.licence}),
         "init": _origin(initial) if initial else None,
+        "teachers": [
+            {**_origin(teacher), "heard": teacher.record["training"].get("heard", [])}
+            for teacher in teachers
+        ],
         "training_tracks": [t.track_id for t in kept],
         "development_tracks": [t.track_id for t in held_out],
     }
     training = batches(kept, True)
     left_out = [*_left_out(manifest, store), *training.unfilled()]
-    return _Plan(vocabulary, training, batches(held_out, False), record, left_out)
+    return _Plan(vocabulary, training, batches(held_out, False), record, left_out, teachers)
+
+
+def _soften(plan: _Plan, manifest: Manifest, *, progress: bool) -> None:
+    """Mix what the teachers say into the targets of the training tracks."""
+    if plan.teachers:
+        training, weight = plan.training, plan.training.config.train.teacher_weight
+        soft = soft_targets(plan.teachers, training, manifest, progress=progress)
+        training.targets = (1 - weight) * training.targets + weight * soft
 
 
 def _left_out(manifest: Manifest, store: FeatureStore) -> Iterator[tuple[str, str, str]]:
@@ -289,6 +318,18 @@ def _free_memory() -> float:
     if found:
         return float(found[1]) * 1024
     return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what tensors free, for the rest of the process.
+
+    Otherwise the system takes large blocks back and clears their pages anew in every step, which
+    was a tenth of it. A C library without these settings is left as it is.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _n_cores() -> int:

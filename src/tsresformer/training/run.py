@@ -33,6 +33,7 @@ IDENTITY = {
     "training_tracks": "training tracks",
     "development_tracks": "development tracks",
     "init": "bundle to start from",
+    "teachers": "teachers",
 }
 KEYS = IDENTITY.keys() | {"manifest", "store", "datasets", "licences", "micro_batch", "versions"}
 
