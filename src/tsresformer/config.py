@@ -180,6 +180,9 @@ class TrainConfig(Section):
     """Optimisation; our choice throughout."""
 
     epochs: PositiveInt = 20
+    epoch_slices: PositiveInt = Field(
+        1, description="an epoch over fewer slices repeats them, drawn anew, to about this number"
+    )
     batch_size: int = Field(32, ge=2, multiple_of=2, description="slices in one step")
     learning_rate: PositiveFloat = 2e-3
     weight_decay: float = Field(0.02, ge=0)

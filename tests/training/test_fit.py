@@ -449,3 +449,23 @@ def test_a_store_with_a_changed_byte_is_refused(bands, tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(StoreError, match=r"shard-00000\.npy: damaged or missing"):
         fit(config(), manifest, damaged, tmp_path / "r", progress=False)
+
+
+def test_a_small_set_is_repeated_within_an_epoch_and_drawn_anew(bands):
+    plan = fit_module._plan(
+        config("train.epoch_slices=100", 'slicing.windows="random"'), *bands, None, []
+    )
+    n_tracks = len(plan.training.tracks)
+    repeats = round(100 / n_tracks)
+    assert repeats > 2
+    assert len(plan.training) == n_tracks * repeats // 8
+    windows = {}
+    for batch in plan.training:
+        for track, log_mel, shift in zip(
+            batch.track.tolist(), batch.log_mel, batch.draws["gain_db"], strict=True
+        ):
+            windows.setdefault(track, []).append((log_mel.sum().item(), shift[0].item()))
+    assert max(len(seen) for seen in windows.values()) == repeats
+    assert all(len({gain for _, gain in seen}) == len(seen) for seen in windows.values())
+    several = [{total for total, _ in seen} for seen in windows.values() if len(seen) > 2]
+    assert sum(len(totals) > 1 for totals in several) > 0.9 * len(several)

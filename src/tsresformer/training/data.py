@@ -1,7 +1,7 @@
 """Batches of slices from a feature store.
 
-Every random draw derives from (seed, epoch, track), so neither the number of threads, nor the
-micro-batch, nor an interruption changes what an epoch holds.
+Every random draw derives from (seed, epoch, repeat, track), so neither the number of threads, nor
+the micro-batch, nor an interruption changes what an epoch holds.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from tsresformer.slicing import cut, n_slice_frames, slice_starts
 from tsresformer.splits import parse_protocol, slice_split
 from tsresformer.store import FeatureStore
 from tsresformer.training.augment import Draw, draw_augmentation, stack_draws
+
+Item = tuple[int, int, int]
+"""Index of a track, first frame of a slice, and which repetition within the epoch it is."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class SliceBatches(IterableDataset[Batch]):
                 'use --set slicing.windows="fixed"'
             )
         n_items = len(self.tracks) if self._random else len(self._slices)
-        self.n_effective = n_items // config.train.batch_size
+        self._repeats = max(1, round(config.train.epoch_slices / max(1, n_items)))
+        self.n_effective = n_items * self._repeats // config.train.batch_size
         if training and not self.n_effective:
             raise TrainingError(
                 f"{n_items} training slices do not fill one batch of {config.train.batch_size}; "
@@ -90,7 +94,7 @@ class SliceBatches(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         epoch = self.current_epoch()
-        items = self._epoch_items(epoch) if self.training else self._slices
+        items = self._epoch_items(epoch) if self.training else [(*s, 0) for s in self._slices]
         for start in range(0, len(self) * self.micro_batch, self.micro_batch):
             yield self._batch(items[start : start + self.micro_batch], epoch)
 
@@ -125,26 +129,29 @@ class SliceBatches(IterableDataset[Batch]):
                 slices.append((i, int(start)))
         return slices
 
-    def _epoch_items(self, epoch: int) -> list[tuple[int, int]]:
+    def _epoch_items(self, epoch: int) -> list[Item]:
         """The slices of an epoch in its order."""
-        if self._random:
-            items = [(i, self._random_start(i, epoch)) for i in range(len(self.tracks))]
-        else:
-            items = list(self._slices)
+        items: list[Item] = []
+        for repeat in range(self._repeats):
+            if self._random:
+                starts = (self._random_start(i, epoch, repeat) for i in range(len(self.tracks)))
+                items += [(i, start, repeat) for i, start in enumerate(starts)]
+            else:
+                items += [(i, start, repeat) for i, start in self._slices]
         random.Random(f"{self.config.seed} {epoch}").shuffle(items)
         return items
 
-    def _random_start(self, i: int, epoch: int) -> int:
+    def _random_start(self, i: int, epoch: int, repeat: int) -> int:
         track_id = self.tracks[i].track_id
         free = self.store.tracks[track_id].n_frames - self.length
-        draw = random.Random(f"{self.config.seed} {epoch} {track_id} window")
+        draw = random.Random(f"{self.config.seed} {epoch} {repeat} {track_id} window")
         return draw.randint(0, max(0, free))
 
-    def _batch(self, items: Sequence[tuple[int, int]], epoch: int) -> Batch:
-        track = np.array([i for i, _ in items])
+    def _batch(self, items: Sequence[Item], epoch: int) -> Batch:
+        track = np.array([i for i, *_ in items])
         slices = [
             cut(self.store.log_mel(self.tracks[i].track_id), start, self.length)
-            for i, start in items
+            for i, start, _ in items
         ]
         log_mel = self.store.to_decibels(np.stack(slices))
         return Batch(
@@ -154,11 +161,12 @@ class SliceBatches(IterableDataset[Batch]):
             self._draws(items, epoch) if self.training else {},
         )
 
-    def _draws(self, items: Sequence[tuple[int, int]], epoch: int) -> dict[str, Tensor]:
-        return stack_draws([self._draw(i, start, epoch) for i, start in items])
+    def _draws(self, items: Sequence[Item], epoch: int) -> dict[str, Tensor]:
+        return stack_draws([self._draw(item, epoch) for item in items])
 
-    def _draw(self, i: int, start: int, epoch: int) -> Draw:
-        name = f"{self.config.seed} {epoch} {self.tracks[i].track_id} {start}"
+    def _draw(self, item: Item, epoch: int) -> Draw:
+        i, start, repeat = item
+        name = f"{self.config.seed} {epoch} {repeat} {self.tracks[i].track_id} {start}"
         return draw_augmentation(
             self.config.augment, self.store.features.n_mels, self.length, random.Random(name)
         )
