@@ -193,6 +193,7 @@ class TrainConfig(Section):
     ema_decay: float = Field(0.998, gt=0, lt=1)
     swa_fraction: float = Field(0.25, gt=0, le=1, description="last part of the epochs")
     clip_norm: PositiveFloat = 1.0
+    frozen_norms: bool = Field(False, description="keep the batch norms' statistics as they are")
     class_weights: bool = False
     patience: PositiveInt | None = Field(None, description="epochs without gain; None: all")
     dev_fraction: float = Field(0.1, gt=0, lt=1, description="of the training artists")

@@ -28,6 +28,14 @@ from tsresformer.errors import EXIT_INTERRUPTED, EXIT_OK, require
     metavar="BUNDLE",
     help="Learn from what this bundle says of the training tracks, too; may be repeated.",
 )
+@click.option(
+    "--devices",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes on each machine: GPUs, or parts of a processor.",
+)
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
 @click.option("--set", "overrides", multiple=True, metavar="a.b=v", help="Change one setting.")
 def train(
     config: str,
@@ -37,6 +45,8 @@ def train(
     resume: bool,
     init: str | None,
     teachers: tuple[str, ...],
+    devices: int,
+    nodes: int,
     overrides: tuple[str, ...],
 ) -> int:
     """Train a network on the training split.
@@ -64,12 +74,25 @@ def train(
         settings = settings.model_copy(update={"slicing": Bundle.load(init).slicing})
     require("pytorch_lightning", "train")
     from tsresformer.training.fit import fit
+    from tsresformer.training.processes import Processes
 
     try:
-        run = fit(settings, manifest, store, out, resume=resume, init=init, teachers=teachers)
+        run = fit(
+            settings,
+            manifest,
+            store,
+            out,
+            resume=resume,
+            init=init,
+            teachers=teachers,
+            devices=devices,
+            nodes=nodes,
+        )
     except KeyboardInterrupt:
         warn("interrupted: the same command with --resume goes on after the last finished epoch")
         return EXIT_INTERRUPTED
+    if Processes(devices, nodes).rank:
+        return EXIT_OK
     result = run.result
     warn_of_leak(out, run.record["protocol"])
     score = "accuracy" if run.config.task == "single" else "mean average precision"

@@ -48,7 +48,8 @@ class Epochs(Checkpoint):
         seconds = round(time.monotonic() - self._started, 2)
         epoch = {"epoch": trainer.current_epoch, **values, "seconds": seconds}
         self._history.append(epoch)
-        self._run.write_history(self._history)
+        if trainer.is_global_zero:
+            self._run.write_history(self._history)
         if best_epoch(self._history) is epoch:
             trainer.save_checkpoint(self._run.best)
         trainer.save_checkpoint(self._run.last)
@@ -107,7 +108,8 @@ class ProgressBar(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         n_batches = int(trainer.num_training_batches)
-        self._bar = self._open.enter_context(meter("training", n_batches * self._n_epochs))
+        n_all, show = n_batches * self._n_epochs, trainer.is_global_zero
+        self._bar = self._open.enter_context(meter("training", n_all, show=show))
         self._bar.reach(n_batches * trainer.current_epoch)
 
     def on_train_batch_end(self, *_ignored: Any) -> None:
@@ -115,6 +117,8 @@ class ProgressBar(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         values = trainer.callback_metrics
+        if not trainer.is_global_zero:
+            return
         self._bar.say(
             f"epoch {trainer.current_epoch + 1:3} of {self._n_epochs}: loss "
             f"{values['train_loss']:.3f}, development score {values['dev_score']:.1%}"

@@ -52,7 +52,8 @@ class SliceBatches(IterableDataset[Batch]):
     training : draw windows, order and augmentation anew each epoch; otherwise all fixed slices
         in order
 
-    `current_epoch` tells which epoch to draw; it is asked when an iteration begins.
+    `current_epoch` tells which epoch to draw; it is asked when an iteration begins. `share` is the
+    rank of this process and the number of processes: each takes its part of every step.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class SliceBatches(IterableDataset[Batch]):
         self.store, self.tracks, self.config = store, list(tracks), config
         self.micro_batch, self.training = micro_batch, training
         self.current_epoch: Callable[[], int] = lambda: 0
+        self.share = (0, 1)
         self.length = n_slice_frames(config.slicing, store.features)
         self.targets = targets(tracks, vocabulary, config.task)
         self._slices = self._fixed_slices(manifest)
@@ -88,15 +90,21 @@ class SliceBatches(IterableDataset[Batch]):
             )
 
     def __len__(self) -> int:
-        if self.training:
-            return self.n_effective * (self.config.train.batch_size // self.micro_batch)
-        return -(-len(self._slices) // self.micro_batch)
+        return len(self._starts())
 
     def __iter__(self) -> Iterator[Batch]:
         epoch = self.current_epoch()
         items = self._epoch_items(epoch) if self.training else [(*s, 0) for s in self._slices]
-        for start in range(0, len(self) * self.micro_batch, self.micro_batch):
+        for start in self._starts():
             yield self._batch(items[start : start + self.micro_batch], epoch)
+
+    def _starts(self) -> range:
+        """First items of the batches that fall to this process."""
+        rank, n_processes = self.share
+        n_items = self.n_effective * self.config.train.batch_size
+        if not self.training:
+            n_items = len(self._slices)
+        return range(rank * self.micro_batch, n_items, n_processes * self.micro_batch)
 
     def unfilled(self) -> Iterator[tuple[str, str, str]]:
         """What does not fill a slice: track id, "last slice" or "short", and the reason.

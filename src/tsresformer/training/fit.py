@@ -37,6 +37,7 @@ from tsresformer.store import FeatureStore
 from tsresformer.training.callbacks import AtomicCheckpoints, Epochs, ProgressBar, averaging
 from tsresformer.training.data import SliceBatches
 from tsresformer.training.module import GenreModule
+from tsresformer.training.processes import Processes
 from tsresformer.training.run import Run, hold, read_checkpoint, rows_key
 from tsresformer.training.teachers import check_teachers, soft_targets
 from tsresformer.workers import n_cores
@@ -62,6 +63,8 @@ def fit(
     resume: bool = False,
     init: str | Path | None = None,
     teachers: Sequence[str | Path] = (),
+    devices: int = 1,
+    nodes: int = 1,
     progress: bool = True,
 ) -> Run:
     """Train on a manifest's training split; select on a development fold cut out of it.
@@ -73,6 +76,10 @@ def fit(
     resume : go on after the last finished epoch
     init : a bundle whose weights to start from; its model replaces the configuration's
     teachers : bundles whose view of the training tracks softens their labels
+    devices : processes on each machine (GPUs, where there are any); each runs the calling program
+        again and takes its part of every batch
+    nodes : machines, which share the run folder; each is given NODE_RANK and MASTER_ADDR, or is
+        started by torchrun
 
     Raises
     ------
@@ -87,32 +94,49 @@ def fit(
         config = _adopt(config, initial, store)
     check_groups(manifest)
     plan = _plan(config, manifest, store, initial, [Bundle.load(name) for name in teachers])
-    torch.set_num_threads(_n_cores())
+    processes = Processes(devices, nodes)
+    torch.set_num_threads(max(1, _n_cores() // devices))
     _keep_freed_memory()
     pl.seed_everything(config.seed % 2**32, verbose=False)
     network = TSResformer(config.model, store.features, len(plan.vocabulary))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    record = {**plan.record, "micro_batch": _micro_batch(network, plan.training)}
+    size = processes.share_of(config.train.batch_size)
+    if not size:
+        size = _micro_batch(network, plan.training)
+    record = {**plan.record, "micro_batch": size}
+    if processes.rank:  # the first process keeps the run folder
+        run = Run(Path(out), record)
+        _soften(plan, manifest, progress=False)
+        _train(run, plan, network, initial, processes, progress=False)
+        return run
     with hold(out):
         run = Run.begin(out, record, resume=resume)
         if not run.finished:
+            run.write_left_out(plan.left_out)
             _soften(plan, manifest, progress=progress)
-            _train(run, plan, network, initial, progress=progress)
+            _train(run, plan, network, initial, processes, progress=progress)
+            run.finish()
     return run
 
 
 def _train(
-    run: Run, plan: _Plan, network: TSResformer, initial: Bundle | None, *, progress: bool
+    run: Run,
+    plan: _Plan,
+    network: TSResformer,
+    initial: Bundle | None,
+    processes: Processes,
+    *,
+    progress: bool,
 ) -> None:
     """Train to the end, from the last finished epoch if there is one."""
     config = plan.training.config
     if run.last.is_file():
         read_checkpoint(run.last)  # Lightning's own errors name neither file nor remedy
-    run.write_left_out(plan.left_out)
     _standardise(network, plan.training)
     if initial is not None:
         _load_weights(network, initial, plan.vocabulary)
     plan.training.micro_batch = run.record["micro_batch"]
+    plan.training.share = (processes.rank, processes.count)
     module = GenreModule(
         network,
         config,
@@ -120,7 +144,7 @@ def _train(
         class_weights=_class_weights(plan.training.targets, config),
         development=plan.development,
     )
-    trainer = _trainer(run, plan.training, progress=progress)
+    trainer = _trainer(run, plan.training, processes, progress=progress)
     loaders = [DataLoader(data, batch_size=None) for data in (plan.training, plan.development)]
     plan.training.current_epoch = lambda: trainer.current_epoch
     checkpoint = run.last if run.last.is_file() else None
@@ -130,7 +154,6 @@ def _train(
     except SystemExit:  # Lightning's answer to Ctrl-C
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
-    run.finish()
 
 
 @dataclass(frozen=True)
@@ -338,7 +361,9 @@ def _n_cores() -> int:
     return (int(first) if first.isdecimal() else 0) or n_cores()
 
 
-def _trainer(run: Run, training: SliceBatches, *, progress: bool) -> pl.Trainer:
+def _trainer(
+    run: Run, training: SliceBatches, processes: Processes, *, progress: bool
+) -> pl.Trainer:
     config = training.config
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -347,9 +372,11 @@ def _trainer(run: Run, training: SliceBatches, *, progress: bool) -> pl.Trainer:
         callbacks.append(ProgressBar(config.train.epochs))
     return pl.Trainer(
         accelerator="auto",
-        devices=1,
+        devices=processes.devices,
+        num_nodes=processes.nodes,
+        strategy="ddp" if processes.count > 1 else "auto",
         max_epochs=config.train.epochs,
-        accumulate_grad_batches=config.train.batch_size // training.micro_batch,
+        accumulate_grad_batches=config.train.batch_size // (training.micro_batch * processes.count),
         gradient_clip_val=config.train.clip_norm,
         callbacks=callbacks,
         logger=TensorBoardLogger(run.folder, name="", version="tensorboard"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from tsresformer.config import Config
@@ -45,12 +45,17 @@ class GenreModule(pl.LightningModule):
         self._scores: list[tuple[Tensor, Tensor]] = []
 
     def on_train_batch_start(self, batch: Batch, step: int) -> None:
-        """Derive dropout's draws from (seed, epoch), so that a resumed run repeats them.
+        """Derive dropout's draws from (seed, epoch, rank), so that a resumed run repeats them.
 
         Lightning leaves the hooks of an epoch's start out when it resumes at an epoch's end.
         """
         if step == 0:
-            torch.manual_seed((self.config.seed * 1_000_003 + self.current_epoch) % 2**63)
+            draw = self.config.seed * 1_000_003 + self.current_epoch + self.global_rank * 7_919
+            torch.manual_seed(draw % 2**63)
+        if self.config.train.frozen_norms:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
 
     def training_step(self, batch: Batch, step: int) -> Tensor:
         normalise = self.network.normalise
@@ -63,7 +68,9 @@ class GenreModule(pl.LightningModule):
                 f"(tracks {', '.join(ids)}, ...); lower train.learning_rate, or look at these "
                 "tracks with 'tsresformer data check'"
             )
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(x))
+        self.log(
+            "train_loss", loss, on_step=False, on_epoch=True, batch_size=len(x), sync_dist=True
+        )
         return loss
 
     def _track_id(self, i: int) -> str:
@@ -86,7 +93,8 @@ class GenreModule(pl.LightningModule):
         """Score the tracks of the development fold."""
         logits, target = self.track_logits()
         score, loss = development_score(logits, target, self.config.task)
-        self.log_dict({"dev_score": score, "dev_loss": loss}, prog_bar=True)
+        # Every process scores the whole fold; the mean makes all of them decide alike.
+        self.log_dict({"dev_score": score, "dev_loss": loss}, sync_dist=True)
 
     def track_logits(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean logits and targets of the development tracks, both (n_tracks, n_classes)."""
