@@ -1,0 +1,130 @@
+"""What runs the parts: Ray Data, or this process alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any
+
+from tsresformer.bundle import Bundle
+from tsresformer.catalogue.places import EXTRA
+from tsresformer.catalogue.worker import PartSummary, Settings, Worker, bundle_files
+from tsresformer.errors import CatalogueError, TsResformerError, require
+
+MAX_BLOCKS = 10_000
+"""Pieces that the parts are handed out in, at most: each costs the driver some work."""
+
+MAX_TASK_RETRIES = 10
+"""How often a piece is begun again after its worker or its machine died."""
+
+OBJECT_STORE_BYTES = 100 * 2**20
+"""Shared memory of a Ray that is started here; only part numbers and one bundle pass through it."""
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+def run_locally(
+    output: str, bundle: Bundle, parts: Sequence[int], settings: Settings
+) -> Iterator[PartSummary]:
+    """Compute parts in this process, with `settings.n_children` that decode."""
+    with closing(Worker(output, bundle_files(bundle), settings)) as worker:
+        for part in parts:
+            yield worker.do(part)
+
+
+def run_on_ray(
+    output: str,
+    bundle: Bundle,
+    parts: Sequence[int],
+    settings: Settings,
+    *,
+    n_workers: int,
+    address: str | None = None,
+) -> Iterator[PartSummary]:
+    """Compute parts by actors of Ray Data, on this machine or on the cluster at `address`.
+
+    Raises
+    ------
+    CatalogueError : Ray cannot be reached, or gives up
+    """
+    os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+    ray, data = require("ray", EXTRA), require("ray.data", EXTRA)
+    exceptions = require("ray.exceptions", EXTRA)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    own = not ray.is_initialized()
+    try:
+        if own:
+            _connect(ray, n_workers, address)
+        context = data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.raise_original_map_exception = True
+        dataset = data.from_items(
+            [{"part": part} for part in parts], override_num_blocks=min(len(parts), MAX_BLOCKS)
+        ).map_batches(
+            RayWorker,
+            fn_constructor_args=(output, ray.put(bundle_files(bundle)), settings),
+            batch_size=1,
+            compute=data.ActorPoolStrategy(
+                size=min(n_workers, len(parts)), max_tasks_in_flight_per_actor=2
+            ),
+            num_cpus=1,
+            max_task_retries=MAX_TASK_RETRIES,
+        )
+        for row in dataset.iter_rows():
+            yield PartSummary(**json.loads(row["summary"]))
+    except exceptions.RayError as error:
+        raise _plain(error) from None
+    finally:
+        if own:
+            ray.shutdown()
+
+
+class RayWorker:
+    """A worker as an actor of Ray Data: part numbers in, summaries out."""
+
+    def __init__(self, output: str, bundle: Any, settings: Settings) -> None:
+        ray = require("ray", EXTRA)
+        self._worker = Worker(output, ray.get(bundle), settings)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        """Do the parts of a batch."""
+        return {"summary": [json.dumps(asdict(self._worker.do(int(n)))) for n in batch["part"]]}
+
+
+def _connect(ray: Any, n_workers: int, address: str | None) -> None:
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        options |= {
+            "num_cpus": n_workers,
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+        }
+    try:
+        ray.init(address or "local", **options)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        where = f"at {address}" if address else "on this machine"
+        raise CatalogueError(
+            f"no Ray {where}: {_line(error)}; see to it, or use --engine local"
+        ) from None
+
+
+def _plain(error: BaseException) -> TsResformerError:
+    """Our own error, if that is what a worker raised, else what Ray says in one line."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TsResformerError):
+            return cause
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    return CatalogueError(f"Ray gave up: {_line(error)}; run again to go on")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:500]
