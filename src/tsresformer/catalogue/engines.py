@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -18,8 +19,8 @@ from tsresformer.errors import CatalogueError, TsResformerError, require
 MAX_BLOCKS = 10_000
 """Pieces that the parts are handed out in, at most: each costs the driver some work."""
 
-MAX_TASK_RETRIES = 10
-"""How often a piece is begun again after its worker or its machine died."""
+MAX_FAILED_STARTS = 10
+"""Workers that may die one after another before they are ready; afterwards Ray tries for ever."""
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Shared memory of a Ray that is started here; only part numbers and one bundle pass through it."""
@@ -35,7 +36,7 @@ def run_locally(
     output: str, bundle: Bundle, parts: Sequence[int], settings: Settings
 ) -> Iterator[PartSummary]:
     """Compute parts in this process, with `settings.n_children` that decode."""
-    with closing(Worker(output, bundle_files(bundle), settings)) as worker:
+    with contextlib.closing(Worker(output, bundle_files(bundle), settings)) as worker:
         for part in parts:
             yield worker.do(part)
 
@@ -66,6 +67,8 @@ def run_on_ray(
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
         context.raise_original_map_exception = True
+        context.max_consecutive_actor_init_deaths = MAX_FAILED_STARTS
+        context.execution_no_progress_timeout_s = -1  # one part may take hours
         dataset = data.from_items(
             [{"part": part} for part in parts], override_num_blocks=min(len(parts), MAX_BLOCKS)
         ).map_batches(
@@ -76,7 +79,6 @@ def run_on_ray(
                 size=min(n_workers, len(parts)), max_tasks_in_flight_per_actor=2
             ),
             num_cpus=1,
-            max_task_retries=MAX_TASK_RETRIES,
         )
         for row in dataset.iter_rows():
             yield PartSummary(**json.loads(row["summary"]))
@@ -108,12 +110,27 @@ def _connect(ray: Any, n_workers: int, address: str | None) -> None:
             "object_store_memory": OBJECT_STORE_BYTES,
         }
     try:
-        ray.init(address or "local", **options)
+        with _hushed():
+            ray.init(address or "local", **options)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         where = f"at {address}" if address else "on this machine"
         raise CatalogueError(
             f"no Ray {where}: {_line(error)}; see to it, or use --engine local"
         ) from None
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep Ray's C++ from writing to stderr at which level it is going to write there."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _plain(error: BaseException) -> TsResformerError:

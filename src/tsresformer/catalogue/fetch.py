@@ -40,6 +40,7 @@ def _fetch(uri: str, copy: IO[bytes], max_bytes: int) -> None:
         copy.seek(0)
         copy.truncate()
         filesystem, path = resolve(uri)
+        alive()
         with filesystem.open_input_stream(path) as source:
             while block := source.read(BLOCK_BYTES):
                 if copy.tell() + len(block) > max_bytes:

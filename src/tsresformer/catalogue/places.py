@@ -22,6 +22,7 @@ from tsresformer.files import atomic_write, check_writable, hold_folder
 EXTRA = "cluster"
 ATTEMPTS = 3
 FIRST_PAUSE_S = 0.5
+TIMEOUT_S = 8.0
 
 Result = TypeVar("Result")
 
@@ -138,10 +139,36 @@ def resolve(uri: str) -> tuple[Any, str]:
 def _filesystem(scheme: str, authority: str) -> tuple[Any, str]:
     arrow, fs = require("pyarrow", EXTRA), require("pyarrow.fs", EXTRA)
     try:
+        if scheme == "s3":
+            return _s3(authority), authority
         filesystem, base = fs.FileSystem.from_uri(f"{scheme}://{authority}/")
         return filesystem, base
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise CatalogueError(f"{scheme}://{authority}: cannot be opened: {error}") from None
+
+
+def _s3(bucket: str) -> Any:
+    """Amazon's S3, or what the usual variables of the environment name instead of it.
+
+    A request that hangs ends sooner than a child process that makes no progress is killed.
+    """
+    fs = require("pyarrow.fs", EXTRA)
+    region = _environment("AWS_REGION", "AWS_DEFAULT_REGION")
+    endpoint = _environment("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    scheme, _, host = endpoint.rpartition("://")
+    return fs.S3FileSystem(
+        region=region or (None if endpoint else fs.resolve_s3_region(bucket)),
+        scheme=scheme or "https",
+        endpoint_override=host or None,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1),
+        connect_timeout=TIMEOUT_S,
+        request_timeout=TIMEOUT_S,
+    )
+
+
+def _environment(*names: str) -> str:
+    """Value of the first of these variables that is set, or nothing."""
+    return next((os.environ[name] for name in names if os.environ.get(name)), "")
 
 
 def remote_files(uri: str, depth: int | None = None) -> Iterator[str]:
