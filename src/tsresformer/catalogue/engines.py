@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from tsresformer.bundle import Bundle
 from tsresformer.catalogue.places import EXTRA
 from tsresformer.catalogue.worker import PartSummary, Settings, Worker, bundle_files
@@ -28,7 +30,6 @@ OBJECT_STORE_BYTES = 100 * 2**20
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
 
 
@@ -59,7 +60,7 @@ def run_on_ray(
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
     ray, data = require("ray", EXTRA), require("ray.data", EXTRA)
     exceptions = require("ray.exceptions", EXTRA)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     own = not ray.is_initialized()
     try:
         if own:
@@ -69,36 +70,50 @@ def run_on_ray(
         context.raise_original_map_exception = True
         context.max_consecutive_actor_init_deaths = MAX_FAILED_STARTS
         context.execution_no_progress_timeout_s = -1  # one part may take hours
-        dataset = data.from_items(
-            [{"part": part} for part in parts], override_num_blocks=min(len(parts), MAX_BLOCKS)
-        ).map_batches(
+        arrow = require("pyarrow", EXTRA)
+        blocks = np.array_split(np.array(parts), min(len(parts), MAX_BLOCKS))
+        dataset = data.from_arrow([arrow.table({"part": block}) for block in blocks]).map_batches(
             RayWorker,
             fn_constructor_args=(output, ray.put(bundle_files(bundle)), settings),
             batch_size=1,
+            batch_format="numpy",
             compute=data.ActorPoolStrategy(
                 size=min(n_workers, len(parts)), max_tasks_in_flight_per_actor=2
             ),
             num_cpus=1,
         )
         for row in dataset.iter_rows():
+            if row["error"]:
+                raise CatalogueError(row["error"])
             yield PartSummary(**json.loads(row["summary"]))
     except exceptions.RayError as error:
-        raise _plain(error) from None
+        reason = _line(getattr(error, "cause", None) or error)
+        raise CatalogueError(f"Ray gave up: {reason}; run again to go on") from None
     finally:
         if own:
             ray.shutdown()
 
 
 class RayWorker:
-    """A worker as an actor of Ray Data: part numbers in, summaries out."""
+    """A worker as an actor of Ray Data: part numbers in, summaries or an error out.
+
+    What is raised on purpose travels as a value: what an actor raises, Ray writes at length.
+    """
 
     def __init__(self, output: str, bundle: Any, settings: Settings) -> None:
-        ray = require("ray", EXTRA)
-        self._worker = Worker(output, ray.get(bundle), settings)
+        self._given = output, bundle, settings
+        self._worker: Worker | None = None
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         """Do the parts of a batch."""
-        return {"summary": [json.dumps(asdict(self._worker.do(int(n)))) for n in batch["part"]]}
+        try:
+            if self._worker is None:
+                output, bundle, settings = self._given
+                self._worker = Worker(output, require("ray", EXTRA).get(bundle), settings)
+            done = [json.dumps(asdict(self._worker.do(int(part)))) for part in batch["part"]]
+        except (TsResformerError, OSError) as error:
+            return {"summary": [""], "error": [str(error)]}
+        return {"summary": done, "error": [""] * len(done)}
 
 
 def _connect(ray: Any, n_workers: int, address: str | None) -> None:
@@ -112,7 +127,7 @@ def _connect(ray: Any, n_workers: int, address: str | None) -> None:
     try:
         with _hushed():
             ray.init(address or "local", **options)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+    except Exception as error:  # Ray's have no common root
         where = f"at {address}" if address else "on this machine"
         raise CatalogueError(
             f"no Ray {where}: {_line(error)}; see to it, or use --engine local"
@@ -131,16 +146,6 @@ def _hushed() -> Iterator[None]:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-
-
-def _plain(error: BaseException) -> TsResformerError:
-    """Our own error, if that is what a worker raised, else what Ray says in one line."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, TsResformerError):
-            return cause
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    return CatalogueError(f"Ray gave up: {_line(error)}; run again to go on")
 
 
 def _line(error: BaseException) -> str:

@@ -15,7 +15,8 @@ from tsresformer.workers import alive
 UNREADABLE = "unreadable"
 """Status of a file that the object store, or the network to it, would not give."""
 
-BLOCK_BYTES = 2**20
+BLOCK_BYTES = 4 * 2**20
+"""Fetched with one request."""
 
 
 def fetched_chunks(
