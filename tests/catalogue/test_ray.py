@@ -120,15 +120,23 @@ def test_a_machine_that_is_lost_in_the_middle_costs_no_row(expected, music, tiny
 
 
 @pytest.mark.slow
-def test_what_a_worker_says_of_the_output_is_what_the_user_reads(music, tiny_bundle, tmp_path):
-    out = tmp_path / "out"
-
-    def spoil(job, n_done):
-        (out / "listing" / "000000.parquet").write_bytes(b"no parquet")
-
-    with pytest.raises(CatalogueError, match="run again to go on"):
-        run(str(music), str(out), str(tiny_bundle), n_workers=1, on_start=spoil)
-    assert status(str(out)).n_done == 0
+def test_what_stops_a_worker_is_one_sentence(tiny_bundle, tmp_path):
+    (tmp_path / "t.csv").write_text("track_id,path\n1,s3://music/a.flac\n")
+    command = [sys.executable, "-m", "tsresformer.cli", "catalogue", "run", "--workers", "1"]
+    command += ["--input", str(tmp_path / "t.csv"), "--output", str(tmp_path / "out")]
+    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_REGION": "us-east-1"}
+    secrets = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}
+    done = subprocess.run(
+        [*command, "--model", str(tiny_bundle)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | nowhere | secrets,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: part 0: 1 of its 1 files could not be fetched")
+    assert status(str(tmp_path / "out")).n_done == 0
 
 
 def test_a_cluster_that_is_not_there_is_one_sentence(music, tiny_bundle, tmp_path):
