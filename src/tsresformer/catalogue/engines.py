@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tsresformer.bundle import Bundle
-from tsresformer.catalogue.places import EXTRA
+from tsresformer.catalogue.places import EXTRA, is_remote
 from tsresformer.catalogue.worker import PartSummary, Settings, Worker, bundle_files
 from tsresformer.errors import CatalogueError, TsResformerError, require
 
@@ -57,6 +57,7 @@ def run_on_ray(
     ------
     CatalogueError : Ray cannot be reached, or gives up
     """
+    output = output if is_remote(output) else os.path.abspath(output)
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
     ray, data = require("ray", EXTRA), require("ray.data", EXTRA)
     exceptions = require("ray.exceptions", EXTRA)

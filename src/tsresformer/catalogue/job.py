@@ -86,8 +86,8 @@ class Job:
         where = place(output)
         try:
             values = json.loads(where.read(RECORD))
-            version = values.pop("format")
-            record = Record(**{**values, "labels": tuple(values["labels"])})
+            if (version := values.pop("format")) == FORMAT:
+                record = Record(**{**values, "labels": tuple(values["labels"])})
         except (FileNotFoundError, NotADirectoryError):
             raise CatalogueError(
                 f"{output}: holds no catalogue run; 'tsresformer catalogue run' makes one"

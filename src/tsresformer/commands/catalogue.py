@@ -16,13 +16,13 @@ from tsresformer.commands.common import (
     write_text,
 )
 from tsresformer.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK, TsResformerError, require
-from tsresformer.progress import Meter, meter
 from tsresformer.workers import n_cores
 
 if TYPE_CHECKING:
     from tsresformer.catalogue.job import Job
     from tsresformer.catalogue.run import Status
     from tsresformer.catalogue.worker import PartSummary
+    from tsresformer.progress import Meter
 
 
 @click.group()
@@ -95,6 +95,7 @@ def run(
     from tsresformer.bundle import Bundle
     from tsresformer.catalogue.run import run as run_catalogue
     from tsresformer.catalogue.worker import MAX_BYTES, Settings
+    from tsresformer.progress import meter
 
     require("pyarrow", "cluster")
     if engine == "local" and address:
