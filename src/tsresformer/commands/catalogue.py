@@ -163,16 +163,20 @@ class _Pace:
         self._bar.describe(f"classifying, {self._rates()}")
 
     def _rates(self) -> str:
-        seconds = max(time.monotonic() - self._begun, 1e-9)
+        seconds = max(self._seconds, 1e-9)
         hours = self._audio_s / 3600
         return f"{self._n_now / seconds:.1f} tracks/s, {hours / seconds:.3f} h of audio/s"
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._begun
 
     @property
     def words(self) -> str:
         """What this run did, for people; empty for nothing."""
         if not self._n_now:
             return ""
-        return f"now: {self._n_now:,} tracks, {self._rates()}"
+        return f"now: {self._n_now:,} tracks in {self._seconds:.0f} s, {self._rates()}"
 
 
 def _tell(found: Status, json: str | None, pace: str = "") -> None:
