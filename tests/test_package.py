@@ -35,6 +35,7 @@ NOT_IN_THE_LIGHT_INSTALL = {
     "pandas",
     "pyarrow",
     "pytorch_lightning",
+    "ray",
     "safetensors",
     "scipy",
     "sklearn",

@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 import worker_functions
 from tsresformer.errors import AudioError, TsResformerError
-from tsresformer.workers import Event, Limits, alive, stream
+from tsresformer.workers import ChildDiedError, Children, Event, Limits, alive, stream
 
 TESTS = Path(__file__).parent
 
@@ -269,3 +270,27 @@ def test_events_and_limits_travel() -> None:
     copy = pickle.loads(pickle.dumps(event))
     assert (copy.index, copy.value.reason, copy.value.status) == (0, "p; r", "missing")
     assert Limits() == Limits(memory_bytes=4 * 2**30, stall_s=20.0, decoded_s=86_400.0)
+
+
+def test_children_stay_from_one_stream_to_the_next() -> None:
+    children = Children(worker_functions.act, n_workers=1)
+    try:
+        ((pid, _), (again, _)) = [chunks(children.stream([item])) for item in ("one", "two")]
+        assert pid == again
+        events = list(children.stream(["exit 3", "three"]))
+        (error,) = [event.value for event in events if event.kind == "error"]
+        assert isinstance(error, ChildDiedError)
+        assert error.reason.startswith("the decoder ended (exit status 3)")
+        (another, done) = chunks(children.stream(["four"]))
+        assert done == "done"
+        os.kill(another, signal.SIGKILL)  # while it has nothing to do
+        assert wait_until(lambda: not is_alive(another))
+        assert chunks(children.stream(["five"]))[1] == "done"
+        assert list(children.stream([])) == []
+    finally:
+        children.close()
+    assert wait_until(lambda: not is_alive(pid))
+
+
+def chunks(events: Iterator[Event]) -> list[Any]:
+    return [event.value for event in events if event.kind == "chunk"]

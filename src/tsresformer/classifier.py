@@ -17,7 +17,7 @@ from tsresformer.bundle import Bundle
 from tsresformer.errors import AudioError, BundleError
 from tsresformer.extract import Chunk, log_mel_chunks
 from tsresformer.slicing import SliceStream, n_slice_frames, probabilities
-from tsresformer.workers import Limits, n_cores, stream
+from tsresformer.workers import Event, Limits, n_cores, stream
 
 DEFAULT_MODEL = "fma-small"
 TIMELINE_HOP_S = 5.0
@@ -215,8 +215,15 @@ class Classifier:
         function = partial(
             log_mel_chunks, config=self.bundle.features, max_seconds=limits.decoded_s
         )
+        events = stream(function, items, n_workers=n_workers, limits=limits)
+        return self.score_events(events, timeline=timeline)
+
+    def score_events(
+        self, events: Iterable[Event], *, timeline: bool = False
+    ) -> Iterator[tuple[int, TrackScores | AudioError]]:
+        """Score the chunks of log-mel that child processes make, each track with its place."""
         scorers: dict[int, _Scorer] = {}
-        for event in stream(function, items, n_workers=n_workers, limits=limits):
+        for event in events:
             if event.kind == "chunk":
                 scorers.setdefault(event.index, _Scorer(self, timeline)).push(event.value)
             elif event.kind == "error":

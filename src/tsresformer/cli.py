@@ -20,6 +20,7 @@ COMMANDS = {
     "features": "features",
     "train": "train",
     "export": "train",
+    "catalogue": "catalogue",
     "evaluate": "evaluate",
     "publish": "evaluate",
     "info": "info",

@@ -76,6 +76,10 @@ class BundleError(TsResformerError):
     """A model bundle is damaged, or does not fit its use."""
 
 
+class CatalogueError(TsResformerError):
+    """A catalogue cannot be classified, or its folder belongs to something else."""
+
+
 class TrainingError(TsResformerError):
     """Training cannot start or cannot go on."""
 

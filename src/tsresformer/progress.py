@@ -31,6 +31,10 @@ class Meter:
         """Say how much is done, and of how much if that has changed."""
         self._progress.update(self._task, completed=done, total=total)
 
+    def describe(self, description: str) -> None:
+        """Change the words before the bar."""
+        self._progress.update(self._task, description=description)
+
     def say(self, message: str) -> None:
         """Print a line above the bar."""
         self._progress.console.print(message, markup=False, highlight=False, soft_wrap=True)

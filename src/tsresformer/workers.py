@@ -27,7 +27,7 @@ from typing import Any, Literal
 from tsresformer._child import REMEDY, alive, pack, receive, write
 from tsresformer.errors import AudioError, TsResformerError
 
-__all__ = ["Event", "Limits", "alive", "n_cores", "stream"]
+__all__ = ["ChildDiedError", "Children", "Event", "Limits", "alive", "n_cores", "stream"]
 
 MAX_ITEM_CHARACTERS = 4096
 MAX_FAILED_STARTS = 3
@@ -63,6 +63,10 @@ class Limits:
     memory_bytes: int = 4 * 2**30
     stall_s: float = 20.0
     decoded_s: float = 86_400.0
+
+
+class ChildDiedError(AudioError):
+    """The child process that worked on a file died: the file's doing, or the machine's."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,36 @@ def stream(
     ------
     TsResformerError : the children cannot start; or what importing the function raised
     """
-    pool = _Pool(function, items, n_workers, limits or Limits(), in_flight)
-    pool.fill()
+    pool = _Pool(function, n_workers, limits or Limits(), in_flight)
+    pool.feed(items)
     return _events(pool)
+
+
+class Children:
+    """Child processes that stay for many calls of `stream`, one after another.
+
+    Parameters
+    ----------
+    function, n_workers, limits : as for the function `stream`
+    """
+
+    def __init__(
+        self,
+        function: Callable[[str], Iterable[Any]],
+        *,
+        n_workers: int,
+        limits: Limits | None = None,
+    ) -> None:
+        self._pool = _Pool(function, n_workers, limits or Limits(), in_flight=2)
+
+    def stream(self, items: Iterable[str]) -> Iterator[Event]:
+        """Run over `items`, as the function `stream` does; exhaust it before the next call."""
+        self._pool.feed(items)
+        return self._pool.events()
+
+    def close(self) -> None:
+        """End the children."""
+        self._pool.close()
 
 
 class _Worker:
@@ -189,17 +220,23 @@ class _Pool:
     def __init__(
         self,
         function: Callable[[str], Iterable[Any]],
-        items: Iterable[str],
         n_workers: int,
         limits: Limits,
         in_flight: int,
     ) -> None:
         self._job, self._limits = pickle.dumps(function), limits
-        self._items = enumerate(items)
+        self._items: Iterator[tuple[int, str]] = iter(())
         self._n_workers, self._in_flight = max(1, n_workers), max(1, in_flight)
         self._workers: dict[int, _Worker] = {}
         self._waiting: deque[tuple[int, str]] = deque()
         self._n_failed_starts = 0
+
+    def feed(self, items: Iterable[str]) -> None:
+        """Begin with new items; none of earlier ones may be pending."""
+        for worker in [worker for worker in self._workers.values() if worker.is_dead()]:
+            self._remove(worker)
+        self._items = enumerate(items)
+        self.fill()
 
     def fill(self) -> None:
         """Give every child an item, and more ahead as long as many are left."""
@@ -258,7 +295,7 @@ class _Pool:
         status = self._remove(worker)
         cause = _cause_of_death(status, self._limits)
         if lost:
-            return Event(*lost, "error", AudioError(lost[1], cause, REMEDY))
+            return Event(*lost, "error", ChildDiedError(lost[1], cause, REMEDY))
         self._n_failed_starts += not worker.ready
         if self._n_failed_starts >= MAX_FAILED_STARTS:
             raise TsResformerError(f"a decoding process cannot start: {cause}")
