@@ -12,12 +12,13 @@ Part = tuple[str, bytes | tuple[int, int]]
 MAX_TAG_BYTES = 2**28
 
 _ID3_HEADER_BYTES = 10
+_IN_A_LANGUAGE = (b"COMM", b"USLT")
 
 
 def id3_parts(read_at: ReadAt, start: int, end: int, frame: str) -> Generator[Part, None, int]:
     """Version of an ID3v2 tag and the names of its frames but `frame`; returns where it ends.
 
-    Empty frames, which the format forbids, do not count.
+    Empty frames do not count: the format forbids them, and they may go.
 
     Raises
     ------
@@ -55,9 +56,19 @@ def _frames(body: bytes, version: int) -> Iterator[bytes]:
         if not plain and not _follows(body, position + 10 + _synchsafe(size)):
             plain = True  # some programs wrote ordinary numbers into ID3v2.4
         length = int.from_bytes(size, "big") if plain else _synchsafe(size)
-        if length:
-            yield body[position : position + 4]
-        position += 10 + length
+        name, end = body[position : position + 4], position + 10 + length
+        if not _is_empty(name, body[position + 10 : end]):
+            yield name
+        position = end
+
+
+def _is_empty(name: bytes, content: bytes) -> bool:
+    """Whether a frame holds nothing, or only says how and in what language it says nothing."""
+    if name in _IN_A_LANGUAGE:
+        content = content[4:]
+    elif name[:1] in (b"T", b"W") or name == b"IPLS":
+        content = content[1:]
+    return not content.strip(b"\0\xff\xfe")
 
 
 def _follows(body: bytes, position: int) -> bool:
