@@ -18,8 +18,8 @@ from mutagen import apev2, asf, flac, id3, mp4
 
 from audio_files import write, write_pyav
 from tsresformer.classifier import Prediction
-from tsresformer.tagging.fields import Field, open_tag
 from tsresformer.tagging.containers import taggable_format
+from tsresformer.tagging.fields import Field, open_tag
 
 LABELS = ("Electronic", "Folk", "Rock")
 FORMATS = (

@@ -103,9 +103,7 @@ class TsResformerPlugin(BeetsPlugin):
             for prediction in said:
                 item = asked[prediction.path]
                 before = tuple(item.genres)
-                row = decide(
-                    prediction.path, before, prediction, options, self._classifier.bundle
-                )
+                row = decide(prediction.path, before, prediction, options, self._classifier.bundle)
                 if row.error:
                     self._log.warning("{}: {}", item, row.error)
                     continue

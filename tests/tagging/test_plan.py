@@ -91,7 +91,7 @@ def test_a_map(tmp_path):
         ("Rock = 'x'", r"one table \[genres\]"),
         ("[genres]\nRock = 3", "Rock: write a name"),
         ("[genres]\nRock = [' x']", "Rock: write a name"),
-        ("[genres]\nRock = \"a\\nb\"", "Rock: write a name"),
+        ('[genres]\nRock = "a\\nb"', "Rock: write a name"),
         ("genres", "not valid TOML"),
     ],
 )

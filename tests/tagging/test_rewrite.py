@@ -157,7 +157,7 @@ def test_hard_links_are_broken_only_if_wanted(originals, library, journal):
     path, other = library / "a.flac", library / "b.flac"
     shutil.copy(originals["flac"], path)
     os.link(path, other)
-    with pytest.raises(AudioError, match="it has 2 hard links.*use --break-links"):
+    with pytest.raises(AudioError, match=r"it has 2 hard links.*use --break-links"):
         rewrite(library, str(path), "flac", GENRE, ("Rock",), journal, Manner())
     assert os.path.samefile(path, other)
     manner = Manner(break_links=True)

@@ -10,10 +10,10 @@ import contextlib
 import json
 import os
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 
 from tsresformer.classifier import Prediction
+from tsresformer.tagging.reading import Known
 
 _VERSION = 1
 _TABLES = """
@@ -26,22 +26,6 @@ CREATE TABLE IF NOT EXISTS predictions (
     PRIMARY KEY (audio, model)
 ) WITHOUT ROWID;
 """
-
-
-@dataclass(frozen=True)
-class Known:
-    """What was read from a file.
-
-    Parameters
-    ----------
-    format : what its content says that it is
-    values : of the field
-    audio : hash of its audio, "" if it was not needed yet
-    """
-
-    format: str
-    values: tuple[str, ...]
-    audio: str = ""
 
 
 class Cache:

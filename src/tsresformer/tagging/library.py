@@ -11,16 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, Self
 
-from tsresformer.audio import looks_like_audio
 from tsresformer.classifier import Prediction
 from tsresformer.errors import AudioError, TsResformerError, require
 from tsresformer.files import check_writable, hold_folder
-from tsresformer.tagging.cache import Cache, Known
-from tsresformer.tagging.containers import payload, taggable_format
-from tsresformer.tagging.fields import Field, open_tag
+from tsresformer.tagging.cache import Cache
 from tsresformer.tagging.finder import Found, find
 from tsresformer.tagging.journal import Journal, read_journal
 from tsresformer.tagging.plan import Model, Options, Row, decide, needs_model
+from tsresformer.tagging.reading import Known, inspect
 from tsresformer.tagging.rewrite import Manner, restore, rewrite
 from tsresformer.workers import Limits, stream
 
@@ -226,19 +224,6 @@ def hold_library(root: Path) -> Iterator[None]:
     busy = TsResformerError(f"{root}: another process is tagging this library; wait for it")
     with hold_folder(root / FOLDER, busy):
         yield
-
-
-def inspect(path: str, field: Field, only_empty: bool) -> Iterator[Known]:
-    """Read a file's field, and the hash of its audio if it is to be classified; for a child.
-
-    Gives nothing for what is no audio.
-    """
-    if not looks_like_audio(path):
-        return
-    format = taggable_format(path)
-    values = open_tag(path, format, field).values()
-    audio = "" if only_empty and values else payload(path, field).audio
-    yield Known(format, values, audio)
 
 
 def undo(path: Path, manner: Manner) -> Iterator[Row]:
