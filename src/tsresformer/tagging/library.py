@@ -234,12 +234,12 @@ def undo(path: Path, manner: Manner) -> Iterator[Row]:
     TsResformerError : it is no journal in a library's folder, or is damaged
     """
     path = Path(os.path.realpath(path))
+    changes = list(read_journal(path))
     if path.parent.name != FOLDER:
         raise TsResformerError(
             f"{path}: lies in no folder {FOLDER} of a library; name a journal where it was written"
         )
     root = path.parent.parent
-    changes = list(read_journal(path))
     with hold_library(root):
         for _ in find(root):  # removes what a killed run left
             pass
