@@ -1,6 +1,6 @@
-"""A run over a library, or its undoing, for tests that kill it: `tag_run.py tag|undo ROOT [N]`.
+"""A run over a library, or its undoing, for tests that kill it: `tag_run.py tag|undo PLACE`.
 
-One line on stdout a file, as soon as it is done.
+One line on stdout a file that is changed, or cannot be, as soon as it is done.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from tsresformer.tagging.rewrite import Manner
 def main(what: str, place: Path) -> None:
     if what == "undo":
         for row in undo(place, Manner()):
-            print(row.status, flush=True)
+            if row.status != "unchanged":
+                print(row.error or row.status, flush=True)
         return
     with Library(place, Options(policy="replace")) as library:
         for row in library.tag(StubClassifier()):
-            print(row.status, flush=True)
+            if row.status != "kept":
+                print(row.error or row.status, flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 
 import mutagen
 import pytest
@@ -297,3 +299,29 @@ def test_a_library_that_moved_can_be_undone(root, tmp_path):
 def test_no_folder(tmp_path):
     with pytest.raises(TsResformerError, match="no such folder"):
         Library(tmp_path / "nowhere", Options())
+
+
+FULL_DISK = """
+mount -t tmpfs -o size=300k tmpfs "$1" && cp -r "$2"/. "$1" && cd "$1" || exit 9
+sha256sum *.mp3 > /dev/shm/$$
+head -c 1000000 /dev/zero > ballast
+"$3" "$4" tag . && sha256sum --quiet -c /dev/shm/$$ && echo same && ls -A . .tsresformer
+rm ballast && "$3" "$4" tag . && sha256sum --quiet -c /dev/shm/$$
+rm /dev/shm/$$
+"""
+
+
+def test_a_full_disk_costs_rows_and_nothing_else(root, tmp_path, tunes):
+    """A file system that is full, in a mount name space of its own."""
+    (tmp_path / "disk").mkdir()
+    (music,) = copied(tunes["mp3-2.3"], tmp_path / "few", "a.mp3")
+    copied(music, tmp_path / "few", "b.mp3")
+    script = os.path.join(os.path.dirname(__file__), "..", "tag_run.py")
+    arguments = [str(tmp_path / "disk"), str(tmp_path / "few"), sys.executable, script]
+    command = ["unshare", "--map-root-user", "--mount", "bash", "-c", FULL_DISK, "bash", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert lines[:3] == ["the disk is full; make room", "the disk is full; make room", "same"]
+    assert not any("journal" in line or ".tmp" in line for line in lines)
+    assert lines[lines.index("cache.sqlite") + 1 :][:2] == ["written", "written"]
+    assert "FAILED" in done.stdout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 
 import mutagen
 import pytest
@@ -289,25 +288,3 @@ def test_an_ogg_whose_pages_are_renumbered_is_undone_from_few_bytes(
     assert len(change.delta.literals) < path.stat().st_size / 20
     restore(library, change, Manner())
     assert sha256_file(path) == old
-
-
-def test_a_full_disk_leaves_everything_as_it_was(originals, tmp_path):
-    """A real file system that is full, not a pretended one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)])
-    if mounted.returncode:
-        pytest.skip("needs to mount a file system")
-    try:
-        (disk / ".tsresformer").mkdir()
-        path = disk / "a.mp3"
-        shutil.copy(originals["mp3-2.4"], path)
-        old = sha256_file(path)
-        journal = Journal(disk / ".tsresformer", {})
-        with pytest.raises(AudioError, match="the disk is full; make room"):
-            rewrite(disk, str(path), "mp3", GENRE, ("Rock",), journal, Manner())
-        assert sha256_file(path) == old
-        assert sorted(os.listdir(disk)) == [".tsresformer", "a.mp3"]
-        assert os.listdir(disk / ".tsresformer") == []
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)

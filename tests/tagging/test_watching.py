@@ -27,9 +27,10 @@ def watched(tmp_path):
 
     def work():
         with Library(root, Options(policy="replace")) as library:
-            rows.extend([None])  # it is held
+            tell = rows.append
+            tell(None)  # the library is held
             for row in watch(library, asked, settle_s=SETTLE_S, stop=stop):
-                rows.append((os.path.relpath(row.path, root), row.status))
+                tell((os.path.relpath(row.path, root), row.status))
 
     thread = threading.Thread(target=work)
 
@@ -86,7 +87,7 @@ def test_a_file_is_left_alone_while_it_grows(watched, tune):
 
 
 def test_a_file_that_leaves_again_is_forgotten(watched, tune, tmp_path):
-    root, rows, asked = watched()
+    root, rows, _ = watched()
     wait_for(lambda: rows)
     copied(tune, root, "gone.mp3")
     time.sleep(SETTLE_S / 4)

@@ -11,6 +11,7 @@ import json
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from tsresformer.classifier import Prediction
 from tsresformer.tagging.reading import Known
@@ -37,18 +38,22 @@ class Cache:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
+        self._data = self._open_anew(path) if path else self._open(":memory:")
+
+    def _open_anew(self, path: Path) -> sqlite3.Connection:
+        """Open the data base; a new one if it is damaged, none on disk if the disk is full."""
         try:
-            self._data = self._open()
+            return self._open(path)
         except sqlite3.DatabaseError:
-            if path is None:
-                raise
             for name in (path, Path(f"{path}-journal")):
                 name.unlink(missing_ok=True)
-            self._data = self._open()
+        try:
+            return self._open(path)
+        except sqlite3.DatabaseError:
+            return self._open(":memory:")
 
-    def _open(self) -> sqlite3.Connection:
-        data = sqlite3.connect(self._path or ":memory:", isolation_level=None)
+    def _open(self, path: Path | str) -> sqlite3.Connection:
+        data = sqlite3.connect(path, isolation_level=None)
         try:
             # No WAL: it needs memory that is shared, which network file systems lack. What a
             # power cut damages is begun anew.
@@ -65,11 +70,11 @@ class Cache:
 
     def known(self, path: str, field: str, status: os.stat_result) -> Known | None:
         """What was read from a file, if it has not changed since."""
-        row = self._data.execute(
+        row = self._first(
             "SELECT format, genres, audio FROM files "
             "WHERE path = ? AND field = ? AND size = ? AND mtime_ns = ?",
             (os.fsencode(path), field, status.st_size, status.st_mtime_ns),
-        ).fetchone()
+        )
         return Known(row[0], tuple(json.loads(row[1])), row[2]) if row else None
 
     def remember(self, path: str, field: str, status: os.stat_result, known: Known) -> None:
@@ -87,10 +92,10 @@ class Cache:
 
     def prediction(self, path: str, audio: str, model: str) -> Prediction | None:
         """What a model said of audio, as if it had said it of `path`."""
-        row = self._data.execute(
+        row = self._first(
             "SELECT status, label, probabilities FROM predictions WHERE audio = ? AND model = ?",
             (audio, model),
-        ).fetchone()
+        )
         if not row:
             return None
         return Prediction(path, row[0], label=row[1], probabilities=json.loads(row[2]))
@@ -103,8 +108,14 @@ class Cache:
         row = (audio, model, prediction.status, prediction.label, likely)
         self._store("INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?)", row)
 
+    def _first(self, statement: str, values: tuple[object, ...]) -> Any:
+        """First row of a query; None if there is none, or where the data base is damaged."""
+        with contextlib.suppress(sqlite3.DatabaseError):
+            return self._data.execute(statement, values).fetchone()
+        return None
+
     def _store(self, statement: str, row: tuple[object, ...]) -> None:
-        with contextlib.suppress(sqlite3.OperationalError):  # a full disk costs time, no more
+        with contextlib.suppress(sqlite3.DatabaseError):  # a full disk costs time, no more
             self._data.execute(statement, row)
 
     def close(self) -> None:
