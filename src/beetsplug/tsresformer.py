@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from beets import ui
+from beets.exceptions import UserError
 from beets.plugins import BeetsPlugin
 
 from tsresformer.classifier import DEFAULT_MODEL, Classifier
 from tsresformer.errors import TsResformerError
-from tsresformer.tagging.plan import POLICIES, Options, decide, needs_model, read_map
+from tsresformer.tagging import POLICIES
+from tsresformer.tagging.plan import Options, decide, needs_model, read_map
 from tsresformer.workers import n_cores
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class TsResformerPlugin(BeetsPlugin):
                 if ui.should_write(opts.write):
                     item.try_write()
         except TsResformerError as error:
-            raise ui.UserError(f"tsresformer: {error}") from None
+            raise UserError(f"tsresformer: {error}") from None
 
     def imported(self, _session: ImportSession, task: ImportTask) -> None:
         """Classify what is imported; the importer writes the files, if that is its setting."""
@@ -99,20 +100,19 @@ class TsResformerPlugin(BeetsPlugin):
         if not asked:
             return
         workers = min(self.config["workers"].get(int), len(asked))
-        with closing(self._classifier.predict_many(list(asked), n_workers=workers)) as said:
-            for prediction in said:
-                item = asked[prediction.path]
-                before = tuple(item.genres)
-                row = decide(prediction.path, before, prediction, options, self._classifier.bundle)
-                if row.error:
-                    self._log.warning("{}: {}", item, row.error)
-                    continue
-                confidence = "" if row.confidence is None else f" {row.confidence:.0%}"
-                self._log.info("{}: {}{}", item, "; ".join(row.proposed) or row.status, confidence)
-                if row.status != "to write":
-                    continue
-                if pretend:
-                    ui.print_(f"{item}: {'; '.join(row.after)}{confidence}")
-                    continue
-                item.genres = list(row.after)
-                yield item
+        for prediction in self._classifier.predict_many(list(asked), n_workers=workers):
+            item = asked[prediction.path]
+            before = tuple(item.genres)
+            row = decide(prediction.path, before, prediction, options, self._classifier.bundle)
+            if row.error:
+                self._log.warning("{}: {}", item, row.error)
+                continue
+            confidence = "" if row.confidence is None else f" {row.confidence:.0%}"
+            self._log.info("{}: {}{}", item, "; ".join(row.proposed) or row.status, confidence)
+            if row.status != "to write":
+                continue
+            if pretend:
+                ui.print_(f"{item}: {'; '.join(row.after)}{confidence}")
+                continue
+            item.genres = list(row.after)
+            yield item

@@ -11,6 +11,7 @@ import pytest
 
 from tagged_files import copied, genres, hashes, make, piece
 from tsresformer import cli
+from tsresformer.tagging.journal import read_journal
 
 pytestmark = pytest.mark.torch
 
@@ -129,6 +130,7 @@ def test_odd_names_are_shown_on_one_line(run, music, options):
         ((".", "--field", "artist"), "--field artist: name genre"),
         ((".", "--map", "nowhere.toml"), "nowhere.toml: No such file"),
         ((".", "--policy", "guess"), "'guess' is not one of"),
+        ((".", "--playlists", "/dev/null"), "/dev/null: is no folder"),
         (("--undo", "nowhere.jsonl"), "nowhere.jsonl: No such file"),
     ],
 )
@@ -149,7 +151,9 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(tmp_path, piece_path
             stream.write(path.name.encode())
     command = [*COMMAND, "tag", str(music), *map(str, options)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not list((music / ".tsresformer").glob("journal-*.jsonl")):
+    while not (journals := list((music / ".tsresformer").glob("journal-*.jsonl"))) or (
+        len(list(read_journal(journals[0]))) < 2
+    ):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

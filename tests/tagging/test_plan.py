@@ -5,7 +5,8 @@ import pytest
 from tagged_files import StubClassifier
 from tsresformer.classifier import Prediction
 from tsresformer.errors import ConfigError
-from tsresformer.tagging.plan import POLICIES, Options, decide, needs_model, read_map
+from tsresformer.tagging import POLICIES
+from tsresformer.tagging.plan import Options, decide, needs_model, read_map
 
 MODEL = StubClassifier().bundle
 

@@ -4,8 +4,7 @@ import os
 
 import pytest
 
-from tsresformer.errors import TsResformerError
-from tsresformer.tagging.playlists import check_folder, write_playlists
+from tsresformer.tagging.playlists import write_playlists
 
 
 def write(folder, *tracks):
@@ -69,9 +68,3 @@ def test_names_of_genres_that_no_file_can_have(tmp_path, genre):
     (name,) = os.listdir(folder)
     assert os.listdir(tmp_path) == ["lists"]
     assert name.endswith(".m3u8")
-
-
-def test_no_folder_for_playlists(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(TsResformerError, match="is no folder"):
-        check_folder(tmp_path / "file")

@@ -21,13 +21,14 @@ from tsresformer.commands.common import (
     write_text,
 )
 from tsresformer.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK, require
+from tsresformer.files import check_writable
+from tsresformer.tagging import POLICIES
 
 if TYPE_CHECKING:
     from tsresformer.classifier import Classifier
     from tsresformer.tagging.plan import Options, Row
 
 HEADER = ("file", "genre now", "proposed", "confidence", "becomes", "")
-POLICIES = ("fill", "replace", "append")
 
 
 def tagging_options(command: Command) -> Command:
@@ -118,10 +119,10 @@ def tag(
     assert library is not None
     from tsresformer.progress import meter
     from tsresformer.tagging.library import Library
-    from tsresformer.tagging.playlists import check_folder, write_playlists
+    from tsresformer.tagging.playlists import write_playlists
 
     if playlists:
-        check_folder(Path(playlists))
+        check_writable(playlists, folder=True)
     classifier, options = _prepare(dry_run=dry_run, **settings)
     rows: list[Row] = []
     problems: list[str] = []

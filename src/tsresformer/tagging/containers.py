@@ -146,6 +146,8 @@ def _tailed(read_at: ReadAt, _start: int, size: int, names: Names) -> Iterator[P
     footer = read_at(APE_FOOTER_BYTES, max(0, end - APE_FOOTER_BYTES))
     if footer[:8] == b"APETAGEX":
         length = int.from_bytes(footer[12:16], "little")
+        if not APE_FOOTER_BYTES <= length < end:
+            raise ValueError("its APEv2 tag is damaged")
         items = read_at(length, end - length)[:-APE_FOOTER_BYTES]
         has_header = footer[23] & 0x80
         end -= length + (APE_FOOTER_BYTES if has_header else 0)

@@ -42,13 +42,21 @@ class Genres(Protocol):
         """Classify files, in any order; a failure is a row."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _File:
-    """A file on its way."""
+    """A file and what was read from it when it had this status."""
 
     found: Found
     status: os.stat_result
-    known: Known | None = None
+    known: Known
+
+    def check_unchanged(self) -> None:
+        """Raise an AudioError if the file has changed since."""
+        now = os.stat(self.found.real)
+        if (now.st_size, now.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns):
+            raise AudioError(
+                self.found.path, "it changed while it was classified", "run again", status="changed"
+            )
 
 
 class Library:
@@ -71,7 +79,6 @@ class Library:
         require("mutagen", "tag")
         self.root = Path(os.path.realpath(root))
         self.options, self._n_workers = options, n_workers
-        self._named = str(root)
         self.n_others = 0
         """Files that are no audio, in the last call of `tag`."""
 
@@ -118,9 +125,9 @@ class Library:
         for file in self._read(places, progress):
             if isinstance(file, Row):
                 yield file
-            elif file.known is None:
+            elif not file.known.format:
                 self.n_others += 1
-            elif not needs_model(file.known.values, self.options):
+            elif not self._to_classify(file.known):
                 values = file.known.values
                 yield Row(file.found.path, "kept", values, after=values)
             else:
@@ -131,73 +138,68 @@ class Library:
                     yield self._conclude(file, said, classifier.bundle)
                 else:
                     asked[file.found.real] = file
-        predictions = classifier.predict_many(
-            list(asked), n_workers=min(self._n_workers, len(asked))
-        )
-        for done, said in enumerate(predictions if asked else (), 1):
+        if not asked:
+            return
+        n_workers = min(self._n_workers, len(asked))
+        for done, said in enumerate(classifier.predict_many(list(asked), n_workers=n_workers), 1):
             file = asked[said.path]
-            assert isinstance(file, _File) and file.known
             self._cache.remember_prediction(file.known.audio, classifier.bundle.hash, said)
             yield self._conclude(file, said, classifier.bundle)
             progress("classifying", done, len(asked))
 
     def _read(self, places: list[str] | None, progress: Progress) -> Iterator[_File | Row]:
         """Files with what their tags hold, from the cache where they have not changed."""
-        unread: list[_File] = []
+        unread: list[tuple[Found, os.stat_result]] = []
         for found in find(self.root, places):
             if found.error:
                 yield _failed(found, found.error)
                 continue
             try:
-                file = _File(found, os.stat(found.real))
+                status = os.stat(found.real)
             except OSError:
                 error = AudioError(found.path, "it vanished", "check it", status="missing")
                 yield _failed(found, error)
                 continue
-            file.known = self._cache.known(found.real, self.options.field.name, file.status)
-            # Without the hash of its audio, a file was known well enough for another policy only.
-            if file.known and (
-                file.known.audio or not needs_model(file.known.values, self.options)
-            ):
-                yield file
+            known = self._cache.known(found.real, self.options.field.name, status)
+            # Another policy may have done without the hash of the audio.
+            if known and (known.audio or not self._to_classify(known)):
+                yield _File(found, status, known)
             else:
-                unread.append(file)
+                unread.append((found, status))
         yield from self._read_anew(unread, progress)
 
-    def _read_anew(self, unread: Sequence[_File], progress: Progress) -> Iterator[_File | Row]:
+    def _to_classify(self, known: Known) -> bool:
+        return bool(known.format) and needs_model(known.values, self.options)
+
+    def _read_anew(
+        self, unread: Sequence[tuple[Found, os.stat_result]], progress: Progress
+    ) -> Iterator[_File | Row]:
         function = partial(
             inspect, field=self.options.field, only_empty=self.options.policy == "fill"
         )
-        names = [file.found.real for file in unread]
+        names = [found.real for found, _ in unread]
         n_workers = min(self._n_workers, len(names))
         done = 0
         with closing(stream(function, names, n_workers=n_workers, limits=Limits())) as events:
             for event in events:
-                file = unread[event.index]
+                found, status = unread[event.index]
                 if event.kind == "chunk":
-                    file.known = event.value
-                    self._cache.remember(
-                        file.found.real, self.options.field.name, file.status, event.value
-                    )
+                    self._cache.remember(found.real, self.options.field.name, status, event.value)
+                    yield _File(found, status, event.value)
                     continue
+                if event.kind == "error":
+                    yield _failed(found, event.value)
                 done += 1
                 progress("reading tags", done, len(names))
-                yield file if event.kind == "end" else _failed(file.found, event.value)
 
     def _conclude(self, file: _File, said: Prediction, model: Model) -> Row:
         """Decide on a file, and write its tag if that is the decision."""
-        known, options = file.known, self.options
-        assert known
+        real, known, options = file.found.real, file.known, self.options
         row = decide(file.found.path, known.values, said, options, model)
         if row.status != "to write" or options.dry_run:
             return row
-        real = file.found.real
         try:
-            now = os.stat(real)
-            if (now.st_size, now.st_mtime_ns) != (file.status.st_size, file.status.st_mtime_ns):
-                raise AudioError(
-                    real, "it changed while it was classified", "run again", status="changed"
-                )
+            file.check_unchanged()
             written = rewrite(
                 self.root,
                 real,

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tsresformer.classifier import Prediction
 from tsresformer.config import read_toml, suggestion
 from tsresformer.errors import ConfigError
 from tsresformer.labels import fold
+from tsresformer.tagging import Policy
 from tsresformer.tagging.fields import Field
 from tsresformer.tagging.rewrite import Manner
 
-Policy = Literal["fill", "replace", "append"]
-POLICIES: tuple[str, ...] = get_args(Policy)
+if TYPE_CHECKING:
+    from tsresformer.classifier import Prediction
 
 GenreMap = Mapping[str, tuple[str, ...]]
 """The model's genre -> what is written for it, nothing included."""

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tsresformer.errors import TsResformerError
 from tsresformer.files import atomic_write
 from tsresformer.labels import fold
 
@@ -49,12 +48,6 @@ def write_playlists(folder: Path, tracks: Iterable[tuple[str, tuple[str, ...]]])
     for old in sorted(folder.glob("*.m3u8")):
         if old.name not in lists and _is_ours(old):
             old.unlink()
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse, before the work, a folder of playlists that cannot be one."""
-    if folder.exists() and not folder.is_dir():
-        raise TsResformerError(f"{folder}: is no folder; name another for the playlists")
 
 
 def _is_ours(path: Path) -> bool:

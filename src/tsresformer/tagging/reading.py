@@ -16,22 +16,20 @@ class Known:
 
     Parameters
     ----------
-    format : what its content says that it is
+    format : what its content says that it is, "" for no audio
     values : of the field
     audio : hash of its audio, "" if it was not needed yet
     """
 
     format: str
-    values: tuple[str, ...]
+    values: tuple[str, ...] = ()
     audio: str = ""
 
 
 def inspect(path: str, field: Field, only_empty: bool) -> Iterator[Known]:
-    """Read a file's field, and the hash of its audio if it is to be classified; for a child.
-
-    Gives nothing for what is no audio.
-    """
+    """Read a file's field, and the hash of its audio if it is to be classified; for a child."""
     if not looks_like_audio(path):
+        yield Known("")
         return
     format = taggable_format(path)
     values = open_tag(path, format, field).values()

@@ -238,7 +238,11 @@ def _dress(path: str, status: os.stat_result, copy: str, mtime_ns: int | None) -
         os.chown(copy, status.st_uid, status.st_gid)
     os.chmod(copy, stat.S_IMODE(status.st_mode))
     with contextlib.suppress(OSError):  # not every file system has them
-        for name in os.listxattr(path):
+        names = os.listxattr(path)
+        for name in {*os.listxattr(copy)} - {*names}:  # inherited from the folder
+            with contextlib.suppress(OSError):
+                os.removexattr(copy, name)
+        for name in names:
             with contextlib.suppress(OSError):
                 os.setxattr(copy, name, os.getxattr(path, name))
     if mtime_ns is not None:
