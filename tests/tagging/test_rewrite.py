@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 
@@ -13,6 +14,7 @@ from tagged_files import FORMATS, PICTURE, genres, make, packets, piece
 from tsresformer.errors import AudioError
 from tsresformer.files import sha256_file
 from tsresformer.tagging.containers import payload, taggable_format
+from tsresformer.tagging.delta import Delta
 from tsresformer.tagging.fields import Field, open_tag
 from tsresformer.tagging.journal import Journal, read_journal
 from tsresformer.tagging.rewrite import Manner, restore, rewrite
@@ -262,6 +264,22 @@ def test_a_file_that_changes_meanwhile_is_left_alone(originals, library, journal
     (change,) = read_journal(journal.path)
     with pytest.raises(AudioError, match="changed since it was tagged"):
         restore(library, change, Manner())
+
+
+@pytest.mark.parametrize("pieces", [((0, 100),), ((0, 10**9),), ((-1, 5),)])
+def test_a_journal_that_does_not_give_the_old_file_changes_nothing(
+    pieces, originals, library, journal
+):
+    path = library / "a.mp3"
+    shutil.copy(originals["mp3-2.3"], path)
+    rewrite(library, str(path), "mp3", GENRE, ("Rock",), journal, Manner())
+    new = sha256_file(path)
+    (change,) = read_journal(journal.path)
+    change = dataclasses.replace(change, delta=Delta(pieces, b"wrong"))
+    with pytest.raises(AudioError, match="does not give its old content"):
+        restore(library, change, Manner())
+    assert sha256_file(path) == new
+    assert len(os.listdir(library)) == 2
 
 
 def test_formats_without_a_safe_tag(library, piece_path):

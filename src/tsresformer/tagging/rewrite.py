@@ -120,7 +120,11 @@ def restore(library: Path, change: Change, manner: Manner) -> str:
             )
         _check_replaceable(path, manner)
         with _beside(path) as copy:
-            with open(path, "rb") as source, open(copy, "wb") as target:
+            with (
+                open(path, "rb") as source,
+                open(copy, "wb") as target,
+                contextlib.suppress(ValueError),  # the hash tells
+            ):
                 change.delta.restore(source, target.write)
             if sha256_file(copy) != change.old_sha256:
                 raise AudioError(path, "the journal does not give its old content", "left as it is")
