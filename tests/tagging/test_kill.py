@@ -96,7 +96,7 @@ def check_under_kills(tmp_path: Path, piece_path: Path, n_files: int, n_kills: i
 
 
 def test_a_few_kills(tmp_path, piece_path):
-    check_under_kills(tmp_path, piece_path, 54, 6)
+    check_under_kills(tmp_path, piece_path, 36, 4)
 
 
 @pytest.mark.slow
