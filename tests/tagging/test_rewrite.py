@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import shutil
 
@@ -245,6 +246,24 @@ def test_a_tag_library_that_drops_a_field_is_caught(originals, library, journal,
     with pytest.raises(AudioError, match=r"not keep everything \(atoms\)"):
         rewrite(library, str(path), "mp4", GENRE, ("Rock",), journal, Manner())
     assert sha256_file(path) == old
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_disk_that_fills_up_while_the_tag_is_saved(
+    wrapped, originals, library, journal, monkeypatch
+):
+    path = library / "a.mp3"
+    shutil.copy(originals["mp3-2.3"], path)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fail(self, copy, **arguments):
+        raise mutagen.MutagenError(full) if wrapped else full
+
+    monkeypatch.setattr(id3.ID3, "save", fail)
+    with pytest.raises(AudioError, match="the disk is full; make room"):
+        rewrite(library, str(path), "mp3", GENRE, ("Rock",), journal, Manner())
+    assert path.read_bytes() == originals["mp3-2.3"].read_bytes()
+    assert len(os.listdir(library)) == 2
 
 
 def test_a_file_that_changes_meanwhile_is_left_alone(originals, library, journal, monkeypatch):

@@ -137,8 +137,10 @@ class Tag(abc.ABC):
         except (AudioError, TsResformerError, MemoryError):
             raise
         except Exception as error:
-            if done == "written" and error.args and isinstance(error.args[0], OSError):
-                raise error.args[0] from None  # mutagen hides a full disk in an error of its own
+            # mutagen hides a full disk in an error of its own.
+            cause = next((e for e in (error, *error.args) if isinstance(e, OSError)), None)
+            if cause and done == "written":
+                raise cause from None
             what = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
             raise AudioError(
                 self.path,
