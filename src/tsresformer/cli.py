@@ -16,6 +16,8 @@ from tsresformer.errors import EXIT_INTERRUPTED, EXIT_USAGE, TsResformerError
 # Command -> module of tsresformer.commands that holds it, in the order of a project's life.
 COMMANDS = {
     "predict": "predict",
+    "tag": "tag",
+    "watch": "tag",
     "data": "data",
     "features": "features",
     "train": "train",

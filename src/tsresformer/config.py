@@ -224,7 +224,7 @@ def load_config(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Conf
     >>> load_config("ts_resformer", ["train.epochs=3"]).train.epochs
     3
     """
-    values = _read_toml(_find(name_or_path))
+    values = read_toml(_find(name_or_path))
     for text in overrides:
         _override(values, text)
     return _build(Config, values, str(name_or_path))
@@ -232,7 +232,7 @@ def load_config(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Conf
 
 def load_features(path: str | Path) -> FeatureConfig:
     """Read a FeatureConfig from a TOML file with its keys at top level."""
-    return _build(FeatureConfig, _read_toml(Path(path)), str(path))
+    return _build(FeatureConfig, read_toml(Path(path)), str(path))
 
 
 def _build(section: type[AnySection], values: dict[str, Any], source: str) -> AnySection:
@@ -254,7 +254,8 @@ def _find(name_or_path: str | Path) -> Path:
     return Path(name_or_path)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; ConfigError if it cannot be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -27,9 +27,9 @@ class Meter:
         """Count one more."""
         self._progress.advance(self._task)
 
-    def reach(self, done: int, total: int | None = None) -> None:
-        """Say how much is done, and of how much if that has changed."""
-        self._progress.update(self._task, completed=done, total=total)
+    def reach(self, done: int, total: int | None = None, description: str | None = None) -> None:
+        """Say how much is done, and of how much and what if that has changed."""
+        self._progress.update(self._task, completed=done, total=total, description=description)
 
     def describe(self, description: str) -> None:
         """Change the words before the bar."""
