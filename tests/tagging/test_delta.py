@@ -73,3 +73,13 @@ def test_a_new_file_that_is_too_short_is_noticed(tmp_path):
 def test_damaged_literals_are_noticed(literals):
     with pytest.raises(ValueError, match=r"."):
         Delta.from_json([[-1, 5]], literals)
+
+
+def test_an_interrupt_is_not_hidden_by_the_files_that_are_open(tmp_path, monkeypatch):
+    def interrupted(*_):
+        yield 0, 5000
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tsresformer.tagging.delta._equal_runs", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        between(tmp_path, noise(10_000), noise(10_000) + b"x")

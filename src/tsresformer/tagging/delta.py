@@ -10,7 +10,6 @@ import base64
 import mmap
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -79,33 +78,29 @@ class Delta:
 
 def delta(old_path: str | Path, new_path: str | Path) -> Delta:
     """Find the old file's bytes in the new file."""
-    with _mapped(old_path) as old, _mapped(new_path) as new:
-        old_bytes, new_bytes = np.frombuffer(old, np.uint8), np.frombuffer(new, np.uint8)
-        copies = sorted(_copies(old, new, old_bytes, new_bytes))
-        pieces: list[Span] = []
-        literals = bytearray()
-        position = 0
-        for start, end, shift in [*copies, (len(old), len(old), 0)]:
-            if start > position:
-                pieces.append((-1, start - position))
-                literals += old[position:start]
-            if end > start:
-                pieces.append((start + shift, end - start))
-            position = end
-        del old_bytes, new_bytes  # they hold the maps open
+    old, new = _mapped(old_path), _mapped(new_path)
+    pieces: list[Span] = []
+    literals = bytearray()
+    position = 0
+    for start, end, shift in [*sorted(_copies(old, new)), (len(old), len(old), 0)]:
+        if start > position:
+            pieces.append((-1, start - position))
+            literals += old[position:start]
+        if end > start:
+            pieces.append((start + shift, end - start))
+        position = end
     return Delta(tuple(pieces), bytes(literals))
 
 
-@contextmanager
-def _mapped(path: str | Path) -> Iterator[mmap.mmap]:
-    with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as view:
-        yield view
+def _mapped(path: str | Path) -> mmap.mmap:
+    """A file's bytes, until nothing refers to them; arrays over them do not let them be closed."""
+    with open(path, "rb") as stream:
+        return mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ)
 
 
-def _copies(
-    old: mmap.mmap, new: mmap.mmap, old_bytes: Bytes, new_bytes: Bytes
-) -> Iterator[tuple[int, int, int]]:
+def _copies(old: mmap.mmap, new: mmap.mmap) -> Iterator[tuple[int, int, int]]:
     """Stretches (start, end) of the old file with their distance from the same in the new one."""
+    old_bytes, new_bytes = np.frombuffer(old, np.uint8), np.frombuffer(new, np.uint8)
     gaps: list[Span] = [(0, len(old))]
     for shift in _shifts(old, new, gaps):
         left: list[Span] = []
