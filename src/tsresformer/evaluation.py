@@ -246,7 +246,7 @@ class _Scored:
                 predicted=predicted,
                 unsure=unsure,
                 probabilities=values,
-                n_slices=len(logits),
+                slices=self._classifier.probabilities(logits),
             )
         )
         self._values.append(values)

@@ -1,0 +1,114 @@
+"""Train a network for one part of a cell, export it, and score the bundle on the test tracks."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tsresformer.config import Config
+from tsresformer.evaluation import evaluate
+from tsresformer.files import sha256_json
+from tsresformer.manifest import Manifest
+from tsresformer.report import EvaluationResult
+from tsresformer.slicing import n_slice_frames, slice_starts
+from tsresformer.store import FeatureStore
+
+TRIAL_STEPS = 3
+EXPORT_S = 10.0
+"""Seconds for the export and the scoring of a network, roughly; for estimates only."""
+
+
+def train(config: Config, manifest: Manifest, store: FeatureStore, work: Path) -> Path:
+    """Train, or go on with the training that an interruption left, in a folder of its own.
+
+    The folder is named after all that the training depends on, so that a trial of the tuning and
+    the cell that uses its settings are one training.
+    """
+    from tsresformer.training.fit import fit
+    from tsresformer.training.run import rows_key
+
+    key = sha256_json([config.model_dump(mode="json"), rows_key(manifest), store.key])
+    folder = work / key[:16]
+    fit(config, manifest, store, folder, resume=True, progress=False)
+    return folder
+
+
+def development_score(folder: Path) -> float:
+    """The score of a finished training on its development fold."""
+    from tsresformer.training.run import Run
+
+    return float(Run.load(folder).result["dev_score"])
+
+
+def score(
+    folder: Path, manifest: Manifest, store: FeatureStore, split: str, n_workers: int | None
+) -> tuple[EvaluationResult, dict[str, Any]]:
+    """Export a finished training and score the bundle; also return what the table wants."""
+    from tsresformer.export import export
+    from tsresformer.training.run import Run
+
+    run = Run.load(folder)
+    path = folder / "scored.bundle"
+    shutil.rmtree(path, ignore_errors=True)
+    bundle = export(run, path, manifest=manifest, store=store)
+    begun = time.monotonic()
+    result = evaluate(path, manifest, split=split, n_workers=n_workers, n_bootstrap=0)
+    cost = bundle.record["cost"]
+    facts = {
+        "train_s": run.result["seconds"],
+        "epochs": run.result["epochs"],
+        "best_epoch": run.result["best_epoch"],
+        "dev_score": run.result["dev_score"],
+        "score_s": round(time.monotonic() - begun, 1),
+        "params": cost["parameters"],
+        "macs": cost["multiply_adds"],
+        "n_frames": cost["n_frames"],
+        "history": run.history(),
+    }
+    return result, facts
+
+
+def discard(folders: Iterable[Path]) -> None:
+    """Remove trainings that nothing needs any more."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def estimated_seconds(config: Config, manifest: Manifest, store: FeatureStore) -> float:
+    """Seconds that one training will take here, from a few timed steps.
+
+    Parameters
+    ----------
+    manifest : with the split that is trained on
+    """
+    import torch
+
+    from tsresformer.models.baselines import build_network
+    from tsresformer.workers import n_cores
+
+    torch.set_num_threads(n_cores())
+    batch, length = config.train.batch_size, n_slice_frames(config.slicing, store.features)
+    usable = {track.track_id for track in store.serve(manifest)}
+    tracks = [t for t in manifest.in_split("training") if t.track_id in usable]
+    n_slices = [
+        len(slice_starts(store.tracks[t.track_id].n_frames, config.slicing, store.features))
+        for t in tracks
+    ]
+    dev = config.train.dev_fraction
+    n_items = len(tracks) if config.slicing.windows == "random" else sum(n_slices)
+    network = build_network(config.model, store.features, len(manifest.vocabulary))
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(network.parameters(), fused=True)
+    x = torch.randn(batch, store.features.n_mels, length) * 15 - 40
+    for step in range(TRIAL_STEPS):
+        if step == 1:  # the first one also allocates
+            begun = time.monotonic()
+        network(x).logits.square().mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    step_s = (time.monotonic() - begun) / (TRIAL_STEPS - 1)
+    steps = (1 - dev) * n_items / batch + dev * sum(n_slices) / batch / 3
+    return step_s * steps * config.train.epochs + EXPORT_S
