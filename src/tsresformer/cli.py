@@ -22,6 +22,7 @@ COMMANDS = {
     "export": "train",
     "evaluate": "evaluate",
     "publish": "evaluate",
+    "compare": "compare",
     "study": "study",
     "info": "info",
     "doctor": "info",

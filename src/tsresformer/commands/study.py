@@ -9,6 +9,7 @@ import click
 from tsresformer.commands.common import (
     json_text,
     output_option,
+    print_table,
     shown,
     warn,
     workers_option,
@@ -77,7 +78,9 @@ def list_(manifest: str | None, store: str | None, json: str | None) -> int:
         write_text(json, json_text({"schema": 1, "studies": rows}))
     if json != "-":
         for row in rows:
-            likely = f", about {duration(float(str(row['seconds'])))} here" if row["seconds"] else ""
+            likely = (
+                f", about {duration(float(str(row['seconds'])))} here" if row["seconds"] else ""
+            )
             click.echo(f"{row['name']}: {row['title']}")
             click.echo(f"  {row['question']}")
             click.echo(f"  {row['cells']} cells, {row['trainings']} trainings{likely}")
@@ -170,3 +173,39 @@ def _conclude(outcome: Outcome, out: str) -> int:
             warn(f"failed: {cell['cell']}: {cell['error']}")
     click.echo(f"next: tsresformer study show {shown(out)}")
     return EXIT_INPUT if outcome.n_failed else EXIT_OK
+
+
+@study.command()
+@click.argument("folder", metavar="RESULTS", type=click.Path())
+@output_option("--json", "all cells and comparisons as JSON")
+def show(folder: str, json: str | None) -> int:
+    """Print a study's table, and draw its page: results.csv, table.md, table.tex, report.html.
+
+    A study that is still being run, or was stopped, can be shown too.
+
+    \b
+    Example:
+      tsresformer study show results/leak_audit
+    """
+    from tsresformer.errors import require
+    from tsresformer.studies.page import write_page
+    from tsresformer.studies.results import Results
+    from tsresformer.studies.tables import as_json, notes, point_rows, write_tables
+
+    require("matplotlib", "report")
+    results = Results.open(folder)
+    found = write_tables(results)
+    page = write_page(results, found)
+    if json:
+        write_text(json, json_text(as_json(results, found)))
+    if json == "-":
+        return EXIT_OK
+    click.echo(f"{results.plan.title}\n{results.plan.question}")
+    print_table(*point_rows(results, found), n_names=len(results.plan.axes) + 1)
+    for note in notes(results, found):
+        click.echo(note)
+    for cell in results.cells():
+        if cell["error"]:
+            warn(f"failed: {cell['cell']}: {cell['error']}")
+    click.echo(f"report: {shown(page)}")
+    return EXIT_OK

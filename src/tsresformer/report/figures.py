@@ -27,8 +27,8 @@ Parameters = ParamSpec("Parameters")
 
 BLUE, VERMILLION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
 PURPLE, SKY, GREY = "#cc79a7", "#56b4e9", "#999999"
-_INK = "#010203"  # stands for the page's text colour until the SVG is written
-CLASS_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, _INK, GREY)
+INK = "#010203"  # stands for the page's text colour until the SVG is written
+CLASS_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK, GREY)
 MARKERS = "osD^vPX<"
 
 MAX_POINTS = 3000
@@ -43,10 +43,10 @@ _LONGEST_NAME = 26  # characters of a class name that a picture shows
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 _STYLE = {
-    "axes.edgecolor": _INK,
+    "axes.edgecolor": INK,
     "axes.facecolor": "none",
     "axes.grid": True,
-    "axes.labelcolor": _INK,
+    "axes.labelcolor": INK,
     "axes.axisbelow": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -56,17 +56,17 @@ _STYLE = {
     "font.family": ["DejaVu Sans"],
     "font.size": 8.5,
     "grid.alpha": 0.15,
-    "grid.color": _INK,
+    "grid.color": INK,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "legend.fontsize": 7.5,
     "lines.linewidth": 1.6,
     "svg.fonttype": "none",
     "svg.hashsalt": "ts-resformer",
-    "text.color": _INK,
+    "text.color": INK,
     "text.parse_math": False,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
 }
@@ -123,7 +123,7 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str], alt: str) -> str:
     if numbered:
         for i, j in np.ndindex(n_classes, n_classes):
             if counts[i, j]:
-                colour = "white" if shares[i, j] > 0.8 else _INK
+                colour = "white" if shares[i, j] > 0.8 else INK
                 axes.text(
                     j,
                     i - 0.12,
@@ -171,7 +171,7 @@ def class_bars(scores: Sequence[Interval], names: Sequence[str], alt: str) -> st
             continue
         axes.barh(place, score.value, height=0.66, color=BLUE)
         if not np.isnan(score.low):
-            axes.plot([score.low, score.high], [place, place], color=_INK, linewidth=1.2)
+            axes.plot([score.low, score.high], [place, place], color=INK, linewidth=1.2)
         end = score.value if np.isnan(score.high) else max(score.value, score.high)
         axes.text(end + 0.015, place, f"{score.value:.2f}", va="center", fontsize=7.5)
     axes.set_yticks(range(len(names)), [_short(names[k]) for k in order])
@@ -192,7 +192,7 @@ def roc(
     axes = canvas.axes
     known = [k for k in np.argsort(-np.asarray(areas)) if not np.isnan(areas[k])]
     named = known if len(known) <= len(CLASS_COLOURS) else known[:3] + known[-3:]
-    axes.plot([0, 1], [0, 1], color=_INK, alpha=0.4, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=0.8, linestyle=(0, (4, 3)))
     for k in known:
         if k not in named:
             axes.plot(*_thinned(*curves[k]), color=GREY, alpha=0.5, linewidth=0.8)
@@ -224,7 +224,7 @@ def reliability(curve: Reliability, alt: str) -> str:
     """Accuracy against confidence in equal-mass bins, the gap to the diagonal drawn in."""
     canvas = Canvas("reliability", alt, 3.9)
     axes = canvas.axes
-    axes.plot([0, 1], [0, 1], color=_INK, alpha=0.5, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.plot([0, 1], [0, 1], color=INK, alpha=0.5, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.vlines(
         curve.confidence,
         curve.confidence,
@@ -257,7 +257,7 @@ def risk_coverage(curve: RiskCoverage, unsure_below: float, alt: str) -> str:
     canvas = Canvas("risk", alt, 3.1)
     axes = canvas.axes
     axes.plot(*_thinned(curve.coverage, curve.risk), color=BLUE)
-    axes.axhline(curve.risk[-1], color=_INK, alpha=0.4, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.axhline(curve.risk[-1], color=INK, alpha=0.4, linewidth=0.8, linestyle=(0, (4, 3)))
     kept = int((curve.threshold >= unsure_below).sum())
     if 0 < kept < len(curve.threshold):
         x, y = curve.coverage[kept - 1], curve.risk[kept - 1]
@@ -292,7 +292,7 @@ def confidence_histogram(confidence: Float, right: NDArray[np.bool_], alt: str) 
         bottom=held[0],
         color=ORANGE,
         hatch="////",
-        edgecolor=_INK,
+        edgecolor=INK,
         linewidth=0.4,
         label="wrong",
         **where,
@@ -363,7 +363,7 @@ def _inline(text: str, name: str, alt: str) -> str:
             if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
                 parent.remove(child)
         for key, value in parent.attrib.items():
-            value = re.sub(r"font-family: [^;]*;?", "", value).replace(_INK, "currentColor")
+            value = re.sub(r"font-family: [^;]*;?", "", value).replace(INK, "currentColor")
             if key == "id":
                 value = f"{name}-{value}"
             elif key.endswith("href"):

@@ -52,14 +52,8 @@ def check_extras() -> None:
 
 def render(result: EvaluationResult) -> str:
     """Draw the page: one self-contained HTML document."""
-    jinja2 = require("jinja2", "report")
-    source = (resources.files("tsresformer") / "templates" / "report.html.j2").read_text("utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters.update(percent=percent, count="{:,}".format)
     problems = [row for row in result.rows if row.probabilities is None]
-    page = environment.from_string(source).render(
+    page = template("report.html.j2").render(
         result=result,
         warnings=warnings_of(result),
         headline=_headline(result),
@@ -74,6 +68,22 @@ def render(result: EvaluationResult) -> str:
         origin=_origin(result),
     )
     return str(page)
+
+
+def template(name: str) -> Any:
+    """Load one of the package's pages."""
+    jinja2 = require("jinja2", "report")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(
+            lambda file: (resources.files("tsresformer") / "templates" / file).read_text("utf-8")
+        ),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(percent=percent, count="{:,}".format)
+    return environment.get_template(name)
 
 
 _METRICS = {

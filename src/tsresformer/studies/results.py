@@ -1,8 +1,8 @@
 """The folder of a study's results: what it is of, its cells, and what they were made of.
 
 ``study.json`` says what the study is; ``cells/<cell>.json`` is one finished cell and
-``predictions/<cell>.csv`` its tracks. ``tuning/`` holds what trials gave, ``parts/`` and ``work/`` what
-an interrupted run has done of unfinished cells.
+``predictions/<cell>.csv`` its tracks. ``tuning/`` holds what trials gave, ``parts/`` and ``work/``
+what an interrupted run has done of unfinished cells.
 """
 
 from __future__ import annotations
