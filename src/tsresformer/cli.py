@@ -24,6 +24,7 @@ COMMANDS = {
     "publish": "evaluate",
     "compare": "compare",
     "study": "study",
+    "reproduce": "reproduce",
     "info": "info",
     "doctor": "info",
 }

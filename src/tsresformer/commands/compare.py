@@ -57,7 +57,10 @@ def _print(found: Comparison, p_holm: float, n_comparisons: int, flips: int) -> 
     from tsresformer.compare import MCNEMAR_WARNING
 
     one, two, gap = found.one.name, found.two.name, found.difference
-    click.echo(f"{shown(one)} minus {shown(two)}, {found.n_tracks:,} tracks scored by both")
+    click.echo(
+        f"{shown(one)} minus {shown(two)}, {found.n_tracks:,} tracks scored by both "
+        f"(of {len(found.one.answers):,} and {len(found.two.answers):,})"
+    )
     for side in dict.fromkeys((found.one.protocol, found.two.protocol)):
         click.echo(f"  {shown(side)}")
     click.echo(f"  accuracy {found.accuracies[0]:.1%} and {found.accuracies[1]:.1%}")
@@ -77,8 +80,9 @@ def _print(found: Comparison, p_holm: float, n_comparisons: int, flips: int) -> 
     click.echo(f"  ({MCNEMAR_WARNING})")
     click.echo("  recall by genre:")
     width = max(len(shown(label)) for label, *_ in found.per_class)
-    for label, n, a, b in found.per_class:
-        click.echo(f"    {shown(label):{width}}  {a:6.1%}  {b:6.1%}  {100 * (a - b):+6.1f}  of {n}")
+    for label, n, ours, theirs in found.per_class:
+        gap_text = f"{100 * (ours - theirs):+6.1f}"
+        click.echo(f"    {shown(label):{width}}  {ours:6.1%}  {theirs:6.1%}  {gap_text}  of {n}")
     if found.flipped and flips:
         click.echo(f"  {len(found.flipped)} tracks flipped, most confident first:")
     for track_id in found.flipped[:flips]:

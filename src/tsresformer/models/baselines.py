@@ -140,8 +140,9 @@ def _onnx_gru(layer: nn.Module, x: Tensor) -> Tensor:
         """Parameters of both directions, gates in ONNX's order: update, reset, new."""
         both = []
         for direction in ("", "_reverse"):
-            reset, update, new = getattr(layer, f"{kind}_l0{direction}").chunk(3)
-            both.append(torch.cat([update, reset, new]))
+            gates = getattr(layer, f"{kind}_l0{direction}")
+            reset, update = gates[:GRU_WIDTH], gates[GRU_WIDTH : 2 * GRU_WIDTH]
+            both.append(torch.cat([update, reset, gates[2 * GRU_WIDTH :]]))
         return torch.stack(both)
 
     states = torch.onnx.ops.symbolic(

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,27 +18,25 @@ from tsresformer.manifest import Manifest, Track
 from tsresformer.splits import Protocol, split
 from tsresformer.store import FeatureStore, build_store
 
+CLIP_S = 30.0
 
-class Data:
-    """A manifest and its store; the splits of it are made once.
+
+class Splits:
+    """A manifest under every protocol that a study asks for, each made once.
 
     Parameters
     ----------
-    stores : folder for stores of other features, which a study of features builds
-    on_store : called when such a store is about to be built, with its path
+    base : the features that a study changes, or keeps
     """
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        store: FeatureStore,
-        stores: Path,
-        on_store: Callable[[Path], None] = lambda path: None,
-    ) -> None:
-        self.manifest, self.store = manifest, store
-        self._stores, self._on_store = stores, on_store
+    def __init__(self, manifest: Manifest, base: FeatureConfig) -> None:
+        self.manifest, self.base = manifest, base
         self.split = cache(self._split)
-        store.serve(manifest)  # refuses a store of another manifest
+
+    def n_frames(self, tracks: Iterable[Track], features: FeatureConfig) -> list[int]:
+        """Length of each track, by what its data set promises; 30 s where it promises nothing."""
+        seconds = [track.duration_s or CLIP_S for track in tracks]
+        return [round(s * features.frames_per_second) for s in seconds]
 
     def _split(self, protocol: Protocol) -> Manifest:
         """The manifest under a protocol; refuse one that it cannot serve."""
@@ -92,7 +90,34 @@ class Data:
                 f"{self.manifest.path}: holds log-mels that were computed already, so a study "
                 "cannot compute others; run it on a manifest of audio files"
             )
-        return FeatureConfig(**{**resolved(self.store.features), **changes})
+        return FeatureConfig(**{**resolved(self.base), **changes})
+
+
+class Data(Splits):
+    """A manifest and its store.
+
+    Parameters
+    ----------
+    stores : folder for stores of other features, which a study of features builds
+    on_store : called when such a store is about to be built, with its path
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        store: FeatureStore,
+        stores: Path,
+        on_store: Callable[[Path], None] = lambda path: None,
+    ) -> None:
+        super().__init__(manifest, store.features)
+        self.store, self._stores, self._on_store = store, stores, on_store
+        store.serve(manifest)  # refuses a store of another manifest
+
+    def n_frames(self, tracks: Iterable[Track], features: FeatureConfig) -> list[int]:
+        """Length of each track that has features, by the store."""
+        faster = features.frames_per_second / self.base.frames_per_second
+        stored = [self.store.tracks[track.track_id].n_frames for track in tracks]
+        return [round(n * faster) for n in stored if n]
 
     def store_of(self, changes: Mapping[str, Any], n_workers: int) -> FeatureStore:
         """The store of some features, built if need be."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tsresformer.config import Config
+from tsresformer.config import Config, FeatureConfig
 from tsresformer.evaluation import evaluate
 from tsresformer.files import sha256_json
 from tsresformer.manifest import Manifest
@@ -77,12 +77,14 @@ def discard(folders: Iterable[Path]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def estimated_seconds(config: Config, manifest: Manifest, store: FeatureStore) -> float:
+def estimated_seconds(
+    config: Config, features: FeatureConfig, n_frames: Sequence[int], n_classes: int
+) -> float:
     """Seconds that one training will take here, from a few timed steps.
 
     Parameters
     ----------
-    manifest : with the split that is trained on
+    n_frames : length of each track of the training split
     """
     import torch
 
@@ -90,19 +92,13 @@ def estimated_seconds(config: Config, manifest: Manifest, store: FeatureStore) -
     from tsresformer.workers import n_cores
 
     torch.set_num_threads(n_cores())
-    batch, length = config.train.batch_size, n_slice_frames(config.slicing, store.features)
-    usable = {track.track_id for track in store.serve(manifest)}
-    tracks = [t for t in manifest.in_split("training") if t.track_id in usable]
-    n_slices = [
-        len(slice_starts(store.tracks[t.track_id].n_frames, config.slicing, store.features))
-        for t in tracks
-    ]
-    dev = config.train.dev_fraction
-    n_items = len(tracks) if config.slicing.windows == "random" else sum(n_slices)
-    network = build_network(config.model, store.features, len(manifest.vocabulary))
+    batch, length = config.train.batch_size, n_slice_frames(config.slicing, features)
+    n_slices = sum(len(slice_starts(n, config.slicing, features)) for n in n_frames)
+    n_items = len(n_frames) if config.slicing.windows == "random" else n_slices
+    network = build_network(config.model, features, n_classes)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), fused=True)
-    x = torch.randn(batch, store.features.n_mels, length) * 15 - 40
+    x = torch.randn(batch, features.n_mels, length) * 15 - 40
     for step in range(TRIAL_STEPS):
         if step == 1:  # the first one also allocates
             begun = time.monotonic()
@@ -110,5 +106,6 @@ def estimated_seconds(config: Config, manifest: Manifest, store: FeatureStore) -
         optimiser.step()
         optimiser.zero_grad()
     step_s = (time.monotonic() - begun) / (TRIAL_STEPS - 1)
-    steps = (1 - dev) * n_items / batch + dev * sum(n_slices) / batch / 3
+    dev = config.train.dev_fraction
+    steps = (1 - dev) * n_items / batch + dev * n_slices / batch / 3
     return step_s * steps * config.train.epochs + EXPORT_S

@@ -69,14 +69,12 @@ def leakage(points: Sequence[Point], contrasts: Sequence[Contrast], alt: str) ->
     for row, point in enumerate(points):
         colour = VERMILLION if point.leaks else BLUE
         y = (row - 0.16, row + 0.16)
-        for value, place, height in (
-            (point.accuracy, y[0], 0.0),
-            (point.slice_accuracy, y[1], 0.0),
-        ):
-            if point.leaks and value.value > honest.value:
+        pairs = ((point.accuracy, honest), (point.slice_accuracy, reference.slice_accuracy))
+        for (value, base), place in zip(pairs, y, strict=True):
+            if point.leaks and value.value > base.value:
                 axes.plot(
-                    [100 * honest.value, 100 * value.value],
-                    [place + height] * 2,
+                    [100 * base.value, 100 * value.value],
+                    [place] * 2,
                     color=colour,
                     alpha=0.25,
                     linewidth=7,

@@ -56,13 +56,13 @@ def write_page(results: Results, found: Sequence[Point]) -> Path:
 
 
 def _banners(results: Results, found: Sequence[Point]) -> Iterator[tuple[str, str]]:
-    leaking = [point.protocol for point in found if point.leaks]
+    leaking = list(dict.fromkeys(point.protocol for point in found if point.leaks))
     if leaking:
+        protocols = f"protocol{'s' if len(leaking) > 1 else ''} {' and '.join(leaking)}"
         yield (
             "leak",
-            f"Under the protocol {' and '.join(dict.fromkeys(leaking))} tracks or artists are on "
-            "both sides of the split: those accuracies are inflated, and are here to show by how "
-            "much.",
+            f"Under the {protocols}, tracks or artists are on both sides of the split: those "
+            "accuracies are inflated, and are here to show by how much.",
         )
     left = len(results.record["cells"]) - len(results.cells())
     if left:
@@ -152,7 +152,7 @@ def _leakage(found: Sequence[Point], gaps: Sequence[Contrast]) -> Picture:
         "Each row is one way to divide the tracks into training and test. A filled circle is the "
         "accuracy of whole tracks, a hollow square that of single slices, lines are 95 % intervals "
         f"by artist. The dashed line and its band are whole tracks under {reference.protocol}, "
-        "where no artist is on both sides. Red rows leak, and the red bars are what leakage adds; "
+        "where no artist is on both sides. Red rows leak, and their bars are what leakage adds; "
         "the numbers at the right are the gaps with their intervals, tracks above, slices below. "
         f"{text}",
         small_print=True,

@@ -19,11 +19,14 @@ from tsresformer.splits import Protocol
 from tsresformer.store import FeatureStore
 from tsresformer.studies import classical, deep
 from tsresformer.studies.budget import Clock, duration
-from tsresformer.studies.data import Data, held_out
+from tsresformer.studies.data import Data, Splits, held_out
 from tsresformer.studies.plan import Cell, Spec, Study
 from tsresformer.studies.results import Results, check_folder, hold
 from tsresformer.studies.scores import Scores, join
 from tsresformer.workers import n_cores
+
+CLASSICAL_S = 30.0
+"""Seconds of one training without a network, roughly; for estimates only."""
 
 Say = Callable[[str], None]
 
@@ -74,7 +77,7 @@ def run_study(
     out = Path(out)
     check_writable(out, folder=True)
     data = Data(manifest, store, out / "stores", lambda path: say(f"log-mels into {path}"))
-    _check(study, data)
+    check_study(study, data)
     record = _record(study, manifest, store)
     check_folder(out, record, resume=resume)
     clock = Clock(budget_s)
@@ -90,7 +93,7 @@ def n_trainings(study: Study) -> int:
     return sum(_n_trials(study, cell) * len(cell.parts) for cell in study.cells)
 
 
-def estimate(study: Study, data: Data) -> float:
+def estimate(study: Study, data: Splits) -> float:
     """Seconds that a whole study will take here, from a few timed steps of each network."""
     per_training: dict[str, float] = {}
     total = 0.0
@@ -108,7 +111,7 @@ def estimate(study: Study, data: Data) -> float:
 def estimate_for(study: Study, manifest: str | Path, store: str | Path) -> float:
     """Seconds that a study will take here on a manifest and its store."""
     data = Data(Manifest.read(manifest), FeatureStore.open(store), Path())
-    _check(study, data)
+    check_study(study, data)
     return estimate(study, data)
 
 
@@ -119,14 +122,15 @@ def _n_trials(study: Study, cell: Cell) -> int:
     return len(study.plan.tuning.settings(cell.variant))
 
 
-def _expected_seconds(spec: Spec, data: Data, protocol: Protocol) -> float:
+def _expected_seconds(spec: Spec, data: Splits, protocol: Protocol) -> float:
     if spec.classical is not None:
-        return 30.0
-    manifest = data.thinned(protocol, spec.data.fraction)
-    return deep.estimated_seconds(spec.config, manifest, data.store)
+        return CLASSICAL_S
+    manifest, features = data.thinned(protocol, spec.data.fraction), data.features(spec.features)
+    n_frames = data.n_frames(manifest.in_split("training"), features)
+    return deep.estimated_seconds(spec.config, features, n_frames, len(manifest.vocabulary))
 
 
-def _check(study: Study, data: Data) -> None:
+def check_study(study: Study, data: Splits) -> None:
     """Find out before the first training what would stop a later one."""
     specs = [(cell, study.spec(cell)) for cell in study.cells]
     if any(spec.classical is None for _, spec in specs):
