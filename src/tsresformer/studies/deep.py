@@ -15,8 +15,8 @@ from tsresformer.manifest import Manifest
 from tsresformer.report import EvaluationResult
 from tsresformer.slicing import n_slice_frames, slice_starts
 from tsresformer.store import FeatureStore
+from tsresformer.workers import n_cores
 
-TRIAL_STEPS = 3
 EXPORT_S = 10.0
 """Seconds for the export and the scoring of a network, roughly; for estimates only."""
 
@@ -86,26 +86,19 @@ def estimated_seconds(
     ----------
     n_frames : length of each track of the training split
     """
-    import torch
+    from tsresformer.models.timing import step_seconds
 
-    from tsresformer.models.baselines import build_network
-    from tsresformer.workers import n_cores
-
-    torch.set_num_threads(n_cores())
     batch, length = config.train.batch_size, n_slice_frames(config.slicing, features)
     n_slices = sum(len(slice_starts(n, config.slicing, features)) for n in n_frames)
     n_items = len(n_frames) if config.slicing.windows == "random" else n_slices
-    network = build_network(config.model, features, n_classes)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(network.parameters(), fused=True)
-    x = torch.randn(batch, features.n_mels, length) * 15 - 40
-    for step in range(TRIAL_STEPS):
-        if step == 1:  # the first one also allocates
-            begun = time.monotonic()
-        network(x).logits.square().mean().backward()
-        optimiser.step()
-        optimiser.zero_grad()
-    step_s = (time.monotonic() - begun) / (TRIAL_STEPS - 1)
+    step_s = step_seconds(
+        config.model,
+        features,
+        n_classes,
+        batch_size=batch,
+        n_frames=length,
+        n_threads=n_cores(),
+    )
     dev = config.train.dev_fraction
     steps = (1 - dev) * n_items / batch + dev * n_slices / batch / 3
     return step_s * steps * config.train.epochs + EXPORT_S
