@@ -34,7 +34,7 @@ MARKERS = "osD^vPX<"
 MAX_POINTS = 3000
 """Of the embedding map; more would make the page heavy and the map no clearer."""
 
-_WIDTH = 4.3  # inches; small, so that text is legible when a phone shrinks the picture
+WIDTH = 4.3  # inches; small, so that text is legible when a phone shrinks the picture
 NUMBERED_CLASSES = 12
 """Largest confusion matrix whose cells hold numbers; a larger one is drawn wide, in shades."""
 
@@ -91,7 +91,7 @@ def in_style(draw: Drawing[Parameters]) -> Drawing[Parameters]:
 class Canvas:
     """One figure with one pair of axes; `svg` writes it. To be used `in_style`."""
 
-    def __init__(self, name: str, alt: str, height: float, width: float = _WIDTH) -> None:
+    def __init__(self, name: str, alt: str, height: float, width: float = WIDTH) -> None:
         self._name, self._alt = name, alt
         figure = require("matplotlib.figure", "report").Figure(figsize=(width, height))
         self.axes: Any = figure.add_subplot()
@@ -110,7 +110,7 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str], alt: str) -> str:
     n_classes = len(names)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     numbered = n_classes <= NUMBERED_CLASSES
-    size = _WIDTH if numbered else 2.0 + 0.17 * n_classes
+    size = WIDTH if numbered else 2.0 + 0.17 * n_classes
     canvas = Canvas("confusion", alt, 0.93 * size, size)
     axes = canvas.axes
     axes.grid(False)
@@ -144,10 +144,10 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str], alt: str) -> str:
                     fontsize=6,
                     alpha=0.85,
                 )
-    short = [_short(name) for name in names]
+    words = [short(name) for name in names]
     turn = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if numbered else {}
-    axes.set_xticks(range(n_classes), short, **(turn or {"rotation": 90}))
-    axes.set_yticks(range(n_classes), short)
+    axes.set_xticks(range(n_classes), words, **(turn or {"rotation": 90}))
+    axes.set_yticks(range(n_classes), words)
     axes.tick_params(length=0)
     axes.set_aspect("equal")
     axes.invert_yaxis()
@@ -174,7 +174,7 @@ def class_bars(scores: Sequence[Interval], names: Sequence[str], alt: str) -> st
             axes.plot([score.low, score.high], [place, place], color=INK, linewidth=1.2)
         end = score.value if np.isnan(score.high) else max(score.value, score.high)
         axes.text(end + 0.015, place, f"{score.value:.2f}", va="center", fontsize=7.5)
-    axes.set_yticks(range(len(names)), [_short(names[k]) for k in order])
+    axes.set_yticks(range(len(names)), [short(names[k]) for k in order])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 1.08)
@@ -202,7 +202,7 @@ def roc(
             *_thinned(*curves[k]),
             color=CLASS_COLOURS[k if own_colours else place],
             linewidth=1.4,
-            label=f"{_short(names[k])}  {areas[k]:.2f}",
+            label=f"{short(names[k])}  {areas[k]:.2f}",
         )
     axes.set_aspect("equal")
     axes.set_xlim(-0.01, 1.01)
@@ -307,8 +307,6 @@ def confidence_histogram(confidence: Float, right: NDArray[np.bool_], alt: str) 
 @in_style
 def embedding_map(points: Float, classes: NDArray[np.int64], names: Sequence[str], alt: str) -> str:
     """Dots (n, 2) by class; colour and shape tell the class."""
-    step = -(-len(points) // MAX_POINTS)
-    points, classes = points[::step], classes[::step]
     canvas = Canvas("map", alt, 4.2)
     axes = canvas.axes
     axes.grid(False)
@@ -328,7 +326,7 @@ def embedding_map(points: Float, classes: NDArray[np.int64], names: Sequence[str
             markersize=3.4,
             alpha=0.8,
             markeredgewidth=0,
-            label=_short(name),
+            label=short(name),
         )
     if len(names) <= 3 * len(MARKERS):
         axes.figure.legend(
@@ -341,7 +339,8 @@ def embedding_map(points: Float, classes: NDArray[np.int64], names: Sequence[str
     return canvas.svg()
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A class name as a picture has room for it."""
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 

@@ -55,6 +55,39 @@ class TrackResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionExample:
+    """What the network's attention does with one slice of a track.
+
+    Attributes
+    ----------
+    log_mel : shape (n_mels, n_frames), decibels relative to the slice's maximum
+    time, frequency : weights in (0, 1), shapes (T',) and (M',)
+    """
+
+    row: TrackResult
+    log_mel: NDArray[np.float32]
+    start_s: float
+    seconds: float
+    time: NDArray[np.float32]
+    frequency: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """What the network's attention looks at.
+
+    Attributes
+    ----------
+    frequency : weights of the bands, mean over slices, (n, M') in the order of the scored tracks
+    centres_hz : centres of the mel bands, shape (n_mels,)
+    """
+
+    frequency: Float
+    centres_hz: Float
+    examples: tuple[AttentionExample, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:
     """A bundle's scores on one split of a manifest.
 
@@ -66,6 +99,7 @@ class EvaluationResult:
     n_heard : scored tracks that the bundle was trained or calibrated on
     unit : what the bootstrap drew: ``artists``, or ``tracks`` where no group is known
     track, slice : the metrics at both levels
+    attention : None for a network without
     """
 
     bundle: str
@@ -87,6 +121,7 @@ class EvaluationResult:
     embeddings: Float
     track: Summary
     slice: Summary
+    attention: Attention | None = None
 
     @property
     def title(self) -> str:

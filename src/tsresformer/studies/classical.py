@@ -27,6 +27,7 @@ Float = NDArray[np.float64]
 
 N_MFCC = 20
 PERCENTILES = (10, 50, 90)
+CALIBRATION_FOLDS = 5
 
 
 def statistics(log_mel: NDArray[np.float32], kind: str) -> Float:
@@ -104,8 +105,10 @@ class Fold:
 
 def fit(fold: Fold, config: ClassicalConfig, seed: int) -> Any:
     """Train on the fold's training tracks; the development fold is left for choices."""
-    model = _pipeline(config, seed)
-    model.fit(fold.matrix(fold.training), fold.classes(fold.training))
+    classes = fold.classes(fold.training)
+    smallest = int(np.unique(classes, return_counts=True)[1].min())
+    model = _pipeline(config, seed, n_folds=min(CALIBRATION_FOLDS, smallest))
+    model.fit(fold.matrix(fold.training), classes)
     return model
 
 
@@ -159,14 +162,15 @@ def score(
     return result, {"train_s": train_s, "params": None, "macs": None}
 
 
-def _pipeline(config: ClassicalConfig, seed: int) -> Any:
+def _pipeline(config: ClassicalConfig, seed: int, n_folds: int) -> Any:
+    """The classifier behind a scaler; probabilities of the SVM come by cross-validation."""
     pipeline = require("sklearn.pipeline", "study")
     scaler = require("sklearn.preprocessing", "study").StandardScaler()
     if config.model == "svm":
         svm = require("sklearn.svm", "study")
         calibration = require("sklearn.calibration", "study")
         model = calibration.CalibratedClassifierCV(
-            svm.SVC(C=config.penalty, random_state=seed), ensemble=False
+            svm.SVC(C=config.penalty, random_state=seed), cv=max(2, n_folds), ensemble=False
         )
     elif config.model == "knn":
         neighbours = require("sklearn.neighbors", "study")

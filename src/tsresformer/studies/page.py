@@ -8,7 +8,8 @@ from typing import Any
 
 from tsresformer.compare import MCNEMAR_WARNING
 from tsresformer.files import atomic_write
-from tsresformer.report.page import Picture, template
+from tsresformer.report.page import template
+from tsresformer.report.pictures import Picture
 from tsresformer.report.result import percent
 from tsresformer.studies import figures
 from tsresformer.studies.budget import duration
