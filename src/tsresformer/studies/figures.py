@@ -21,7 +21,7 @@ from tsresformer.report.figures import (
     Canvas,
     in_style,
 )
-from tsresformer.studies.tables import Contrast, Point, signed
+from tsresformer.studies.tables import Contrast, Point, counted_short, signed
 
 WIDE = 7.4  # inches
 ROW = 0.42  # inches
@@ -148,25 +148,37 @@ def times(points: Sequence[Point], axis: str, alt: str, name: str) -> str:
 @in_style
 def cost(points: Sequence[Point], of: str, label: str, alt: str, name: str) -> str:
     """Accuracy of tracks against what a point costs, on a logarithmic scale."""
-    canvas = Canvas(name, alt, 3.6)
+    canvas = Canvas(name, alt, 3.9)
     axes = canvas.axes
-    for k, point in enumerate(points):
-        x, interval = getattr(point, of), point.accuracy
-        colour = CLASS_COLOURS[k % len(CLASS_COLOURS)]
+    costs = [float(getattr(point, of)) for point in points]
+    for k, (point, x) in enumerate(zip(points, costs, strict=True)):
+        interval, colour = point.accuracy, _colour(k)
         axes.plot([x] * 2, [100 * interval.low, 100 * interval.high], color=colour, lw=0.9)
-        axes.plot(x, 100 * interval.value, MARKERS[k % len(MARKERS)], color=colour, markersize=6)
-        axes.annotate(
-            point.label,
-            (x, 100 * interval.value),
-            (6, 4),
-            textcoords="offset points",
-            fontsize=7.5,
+        axes.plot(
+            x,
+            100 * interval.value,
+            MARKERS[k % len(MARKERS)],
+            color=colour,
+            markersize=6,
+            label=point.label,
         )
     axes.set_xscale("log")
-    axes.margins(x=0.25)
+    ticks = _round_numbers(min(costs), max(costs))
+    axes.set_xticks(ticks, [counted_short(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.margins(x=0.1)
     axes.set_xlabel(label)
     axes.set_ylabel("accuracy of tracks, %")
+    axes.figure.legend(loc="outside lower center", ncols=3, handletextpad=0.2, columnspacing=1.0)
     return canvas.svg()
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten around a range; powers alone where there are many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if len(powers) <= 3 else (1,)
+    every = [step * 10.0**power for power in powers for step in steps]
+    return [number for number in every if low / 2 <= number <= high * 2]
 
 
 @in_style
@@ -181,16 +193,22 @@ def learning(points: Sequence[Point], of: str, label: str, alt: str, name: str) 
         axes.plot(
             np.arange(1, n_epochs + 1),
             mean,
-            color=CLASS_COLOURS[k % len(CLASS_COLOURS)],
+            color=_colour(k),
             marker=MARKERS[k % len(MARKERS)],
             markersize=3,
             linewidth=1.2,
             label=point.label,
         )
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
     axes.legend(loc="best", ncols=1 + (len(points) > 5))
     return canvas.svg()
+
+
+def _colour(k: int) -> str:
+    """The k-th colour; where the markers begin anew, each gets another one than before."""
+    return CLASS_COLOURS[(k + k // len(MARKERS)) % len(CLASS_COLOURS)]
 
 
 def _interval(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -110,16 +111,22 @@ class Scores:
         return rows
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Joined(EvaluationResult):
     """Test parts of several folds, each scored by the training that did not see it."""
+
+    folds: tuple[int, ...]
 
     @property
     def title(self) -> str:
         """Split and protocol in words."""
-        protocol = self.protocol
+        n_folds = self.protocol.n_folds
+        which = f"all {n_folds} folds"
+        if len(self.folds) < n_folds:
+            which = f"folds {', '.join(map(str, self.folds))} of {n_folds}"
         return (
-            f"out-of-fold predictions of all {protocol.n_folds} folds of the artist-grouped split "
-            f"(no artist on both sides), seed {protocol.seed}"
+            f"out-of-fold predictions of {which} of the artist-grouped split (no artist on both "
+            f"sides), seed {self.protocol.seed}"
         )
 
 
@@ -154,7 +161,10 @@ def join(
     right = (slices.argmax(axis=1) == known[each]).astype(np.float64)
     shares = Shares(right, np.ones(len(right)), tuple(slice_groups))
     accuracy = share_interval(shares, n_bootstrap=n_bootstrap)
-    return (Joined if len(parts) > 1 else EvaluationResult)(
+    make: Callable[..., EvaluationResult] = EvaluationResult
+    if len(parts) > 1:
+        make = partial(Joined, folds=tuple(protocol.fold for protocol in parts))
+    return make(
         bundle=name,
         bundle_hash="",
         manifest=manifest.path.name if manifest.path else "a manifest in memory",

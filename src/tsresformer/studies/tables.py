@@ -213,7 +213,7 @@ def p_text(p: float) -> str:
     return "–" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def counted_short(n: int | None) -> str:
+def counted_short(n: float | None) -> str:
     """Write a large number with two digits and a unit.
 
     >>> counted_short(1_545_460), counted_short(None)
@@ -223,8 +223,9 @@ def counted_short(n: int | None) -> str:
         return "–"
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if n >= size:
-            return f"{n / size:.1f}{unit}" if n < 10 * size else f"{n / size:.0f}{unit}"
-    return str(n)
+            text = f"{n / size:.1f}" if n < 10 * size else f"{n / size:.0f}"
+            return text.removesuffix(".0") + unit
+    return f"{n:g}"
 
 
 def markdown(results: Results, found: Sequence[Point]) -> str:
