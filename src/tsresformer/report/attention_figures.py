@@ -57,11 +57,13 @@ def example(
     axes.set_ylabel("band, Hz")
     above = axes.inset_axes((0, 1.03, 1, 0.2), sharex=axes)
     edges = np.linspace(*span_s, len(times) + 1)
-    above.stairs(times, edges, color=BLUE)
+    above.stairs(times, edges, baseline=None, color=BLUE)
     above.set_title("weight of each moment", fontsize=7.5, loc="left")
     beside = axes.inset_axes((1.03, 0, 0.2, 1), sharey=axes)
     edges = np.linspace(0, n_mels, len(frequencies) + 1)
-    beside.stairs(frequencies, edges, orientation="horizontal", color=VERMILLION)
+    beside.stairs(frequencies, edges, baseline=None, orientation="horizontal", color=VERMILLION)
+    beside.locator_params(axis="x", nbins=2, prune="lower")
+    beside.tick_params(axis="x", labelsize=7)
     beside.set_title("of each band", fontsize=7.5)
     above.tick_params(labelbottom=False)
     beside.tick_params(labelleft=False)
@@ -71,8 +73,6 @@ def example(
 def _hertz(centres_hz: Float, n_bands: int) -> tuple[list[float], list[str]]:
     """Places among `n_bands` equal bands of a few round frequencies, and their names."""
     known = np.flatnonzero(~np.isnan(centres_hz))
-    wanted = [
-        f for f in (100, 250, 500, 1000, 2000, 4000, 8000, 16000) if f < centres_hz[known[-1]]
-    ]
+    wanted = [f for f in (200, 500, 1000, 2000, 4000, 8000, 16000) if f < centres_hz[known[-1]]]
     places = np.interp(wanted, centres_hz[known], known + 0.5) * n_bands / len(centres_hz)
     return places.tolist(), [f"{f / 1000:g} k" if f >= 1000 else str(f) for f in wanted]
