@@ -59,6 +59,14 @@ def test_shipped_variants_are_what_their_names_say():
     assert one.front_channels == 3 * many.front_channels  # as many channels in all
 
 
+def test_slices_of_every_duration_are_cut_without_overlap_or_gap():
+    for name in ("slice_duration", "leak_audit"):
+        study = load_study(name)
+        for cell in study.cells:
+            slicing = study.spec(cell).config.slicing
+            assert (slicing.windows, slicing.hop_s) == ("fixed", slicing.slice_s)
+
+
 def test_cells_are_whole_grids_seed_by_seed(study_file):
     path = study_file(
         'seeds = [3, 1]\nprotocols = ["official", "artist-kfold"]\nfolds = [0, 2]\n'
