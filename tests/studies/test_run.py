@@ -158,6 +158,33 @@ def test_a_cell_that_fails_is_a_row_and_is_tried_again(noisy, study_file, tmp_pa
     assert (outcome.n_failed, len(fake.trained)) == (0, 3)
 
 
+def test_folds_that_went_well_are_kept_when_another_fails(noisy, study_file, tmp_path, fake):
+    path = study_file("folds = [0, 1]")
+    score, calls = fake.score, []
+
+    def second_fails(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise RuntimeError("out of memory")
+        return score(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deep, "score", second_fails)
+        outcome = start(noisy, path, tmp_path / "r")
+    (cell,) = outcome.results.cells()
+    assert cell["error"] == "unexpected RuntimeError: out of memory"
+    outcome = start(noisy, path, tmp_path / "r", resume=True)
+    assert outcome.n_failed == 0
+    assert [protocol for _, _, protocol in fake.scored] == [
+        "artist-kfold folds=5 fold=0 seed=0",
+        "artist-kfold folds=5 fold=1 seed=0",
+    ]
+    assert outcome.results.cells()[0]["metrics"]["title"].startswith(
+        "out-of-fold predictions of folds 0, 1 of 5 of the artist-grouped split"
+    )
+    assert not (tmp_path / "r" / "parts").exists()
+
+
 def test_budget(noisy, study_file, tmp_path, fake):
     path = study_file("folds = [0]\nseeds = [0, 1, 2, 3]\n" + TWO)
     with pytest.raises(StudyError, match="too small for one training, which takes about 2 min"):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tsresformer.config import Config, FeatureConfig
+from tsresformer.config import Config, FeatureConfig, resolved
 from tsresformer.evaluation import evaluate
 from tsresformer.files import sha256_json
 from tsresformer.manifest import Manifest
@@ -30,7 +30,8 @@ def train(config: Config, manifest: Manifest, store: FeatureStore, work: Path) -
     from tsresformer.training.fit import fit
     from tsresformer.training.run import rows_key
 
-    key = sha256_json([config.model_dump(mode="json"), rows_key(manifest), store.key])
+    features = resolved(store.features)
+    key = sha256_json([resolved(config), features, rows_key(manifest), store.key])
     folder = work / key[:16]
     fit(config, manifest, store, folder, resume=True, progress=False)
     return folder

@@ -130,9 +130,11 @@ class Results:
         for made_up in ("bundle", "manifest", "temperature", "unsure_below", "n_unsure"):
             del metrics[made_up]
         self._write(cell, {**facts, "error": None, "metrics": metrics})
+        for path in (self.folder / "parts").glob(f"{cell.name}.*"):
+            path.unlink()
 
     def write_failure(self, cell: Cell, error: str) -> None:
-        """Write that a cell failed."""
+        """Write that a cell failed; the parts that did not are kept for another try."""
         self._write(cell, {"error": error, "metrics": None})
 
     def _write(self, cell: Cell, values: Mapping[str, Any]) -> None:
@@ -145,8 +147,6 @@ class Results:
             "seed": cell.seed,
         }
         write_json(self.cell_path(cell.name), {**head, **values})
-        for path in (self.folder / "parts").glob(f"{cell.name}.*"):
-            path.unlink()
 
     def part(self, cell: Cell, protocol: Protocol) -> tuple[Scores, dict[str, Any]] | None:
         """What an interrupted run found for one part of a cell."""
@@ -168,7 +168,7 @@ class Results:
         return self.folder / "parts" / f"{cell.name}.fold-{protocol.fold}.npz"
 
     def tidy(self) -> None:
-        """Remove what only unfinished cells need."""
+        """Remove what only cells that are unfinished, or failed, need."""
         for name in ("parts", "work", "stores"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 

@@ -222,16 +222,12 @@ class _Runner:
                 stopped = True
                 break
         found = self._results.cells()
+        n_failed = sum(1 for cell in found if cell["error"])
         left = self._n_trainings - self._n_trained
-        if not stopped:
+        if not stopped and not n_failed:
             self._results.tidy()
-        return Outcome(
-            self._results,
-            len(cells),
-            len(found),
-            sum(1 for cell in found if cell["error"]),
-            left * self._clock.expected() if stopped else 0.0,
-        )
+        remaining_s = left * self._clock.expected() if stopped else 0.0
+        return Outcome(self._results, len(cells), len(found), n_failed, remaining_s)
 
     def _run_cell(self, cell: Cell) -> None:
         try:
