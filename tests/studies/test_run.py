@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tsresformer.splits import Protocol, group_of, parse_protocol
 from tsresformer.store import FeatureStore
 from tsresformer.studies import deep
 from tsresformer.studies.data import Data
+from tsresformer.studies.page import write_page
 from tsresformer.studies.plan import load_study
 from tsresformer.studies.results import Results
 from tsresformer.studies.runner import run_study
@@ -183,6 +185,23 @@ def test_folds_that_went_well_are_kept_when_another_fails(noisy, study_file, tmp
         "out-of-fold predictions of folds 0, 1 of 5 of the artist-grouped split"
     )
     assert not (tmp_path / "r" / "parts").exists()
+
+
+def test_the_page_is_whole_and_draws_every_number_on_one_scale(noisy, study_file, tmp_path, fake):
+    path = study_file("seeds = [0, 1]\nreference = { 'model.attention' = 'se' }\n" + TWO)
+    results = start(noisy, path, tmp_path / "r").results
+    page = write_page(results, write_tables(results)).read_text()
+    assert "<script" not in page
+    assert 'src="http' not in page
+    picture = page[page.index('id="accuracies-artist-kfold-') :].partition("</svg>")[0]
+    labels = re.findall(r"<text[^>]*>(\d+)</text>", picture)
+    assert labels
+    assert min(map(int, labels)) >= 20  # no stroke of a seed lies near 0
+    assert "minus sign means that it is worse than the reference" in page
+    assert "McNemar" in page
+    tex = (tmp_path / "r" / "table.tex").read_text()
+    assert tex.count("\\\\\n") == 3
+    assert "80.0 \\%" in tex
 
 
 def test_budget(noisy, study_file, tmp_path, fake):

@@ -38,7 +38,7 @@ def accuracies(points: Sequence[Point], alt: str, name: str) -> str:
         _interval(axes, point.accuracy, row - 0.17, BLUE, "o")
         if len(point.accuracies) > 1:
             axes.plot(
-                point.accuracies,
+                [100 * accuracy for accuracy in point.accuracies],
                 [row - 0.17] * len(point.accuracies),
                 "|",
                 color=INK,
