@@ -139,3 +139,51 @@ def test_a_thousand_resamples_take_seconds():
     start = time.perf_counter()
     bootstrap.summarise(*data, n_bootstrap=1000)
     assert time.perf_counter() - start < 5
+
+
+def shares(right, groups, count=None):
+    right = np.asarray(right, dtype=float)
+    return bootstrap.Shares(right, np.ones(len(right)) if count is None else count, tuple(groups))
+
+
+def test_the_interval_of_a_share_is_that_of_the_accuracy():
+    labels, probabilities, groups = case(150, 3, 30)
+    expected = bootstrap.summarise(labels, probabilities, groups, n_bootstrap=300, seed=2)
+    right = probabilities.argmax(axis=1) == labels
+    found = bootstrap.share_interval(shares(right, groups), n_bootstrap=300, seed=2)
+    assert_allclose(
+        [found.value, found.low, found.high],
+        [getattr(expected.overall["accuracy"], name) for name in ("value", "low", "high")],
+    )
+
+
+def test_differences_are_paired_by_group():
+    rng = np.random.default_rng(0)
+    groups = [f"g{i}" for i in rng.integers(0, 40, 400)]
+    hard = dict(zip(sorted(set(groups)), rng.random(40), strict=False))
+    one = np.array([rng.random() < hard[g] for g in groups])
+    two = one.copy()
+    two[::20] = False  # two is right on no track that one is not
+    gap = bootstrap.difference(shares(one, groups), shares(two, groups), n_bootstrap=4000)
+    assert gap.value == pytest.approx(one.mean() - two.mean())
+    assert 0 < gap.low < gap.value < gap.high < 0.05  # far less than either share varies
+    assert gap.p < 0.01
+    alone = bootstrap.share_interval(shares(one, groups))
+    assert alone.high - alone.low > 2 * (gap.high - gap.low)
+    swapped = bootstrap.difference(shares(two, groups), shares(one, groups), n_bootstrap=4000)
+    assert_allclose([swapped.low, swapped.high, swapped.p], [-gap.high, -gap.low, gap.p])
+    same = bootstrap.difference(shares(one, groups), shares(one, groups), n_bootstrap=100)
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+
+
+def test_a_difference_over_other_tracks_and_one_of_one_group():
+    rng = np.random.default_rng(1)
+    a = shares(rng.random(300) < 0.8, [f"a{i}" for i in range(300)])
+    b = shares(rng.random(200) < 0.5, [f"b{i}" for i in range(200)])
+    gap = bootstrap.difference(a, b, n_bootstrap=2000)
+    sd = math.sqrt(0.8 * 0.2 / 300 + 0.25 / 200)
+    assert (gap.high - gap.low) / 2 == pytest.approx(1.96 * sd, rel=0.15)
+    lone = bootstrap.difference(shares([1, 0], "aa"), shares([0, 0], "aa"))
+    assert lone.value == 0.5
+    assert math.isnan(lone.low)
+    assert math.isnan(lone.p)

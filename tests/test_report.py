@@ -22,10 +22,11 @@ from sklearn.decomposition import PCA
 
 from fake_classifier import GENRES, FakeClassifier, case, scores
 from tsresformer import report
+from tsresformer.config import SliceConfig
 from tsresformer.errors import AudioError
 from tsresformer.evaluation import evaluate
 from tsresformer.manifest import Manifest, Track
-from tsresformer.report import page
+from tsresformer.report import pictures
 from tsresformer.report.result import confusion_rows, prediction_rows
 
 PICTURES = 7
@@ -128,7 +129,7 @@ def test_predictions_csv(result):
     rows = [list(row) for row in prediction_rows(result)]
     assert rows[0] == [
         *("track_id", "label", "predicted", "unsure", "p_Folk", "p_Hip-Hop", "p_Rock"),
-        *("status", "error", "group", "n_slices"),
+        *("status", "error", "group", "n_slices", "n_slices_right"),
     ]
     assert [row[0] for row in rows[1:]] == [f"t{i}" for i in range(60)]
     for row, found in zip(rows[1:], result.rows, strict=True):
@@ -413,10 +414,10 @@ def test_embeddings_that_make_no_map():
 def test_principal_map_equals_scikit_learn():
     points = np.random.default_rng(0).normal(size=(50, 6)) * [5, 3, 1, 1, 1, 1]
     expected = PCA(2).fit(points)
-    found, share = page.principal_map(points)
+    found, share = pictures.principal_map(points)
     assert_allclose(np.abs(found), np.abs(expected.transform(points)), atol=1e-9)
     assert share == pytest.approx(expected.explained_variance_ratio_.sum())
-    constant, share = page.principal_map(np.ones((5, 3)))
+    constant, share = pictures.principal_map(np.ones((5, 3)))
     assert_allclose(constant, 0)
     assert math.isclose(share, 1)
 
@@ -456,3 +457,50 @@ def test_csv_lines_end_alike_everywhere(result, tmp_path):
     content = (tmp_path / "predictions.csv").read_bytes()
     assert b"\r" not in content
     assert len(list(csv.reader(io.StringIO(content.decode())))) == 61
+
+
+def test_neighbours_stay_neighbours_in_the_map():
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(3), 20)
+    points = 10 * np.eye(8)[clusters] + rng.normal(size=(60, 8))
+    found, how = pictures.neighbour_map(points)
+    assert "t-SNE" in how
+    assert_allclose(found, pictures.neighbour_map(points)[0])
+    distance = np.linalg.norm(found[:, None] - found[None], axis=2)
+    np.fill_diagonal(distance, np.inf)
+    assert_array_equal(clusters[distance.argmin(axis=1)], clusters)
+    assert "two principal components" in pictures.neighbour_map(points[:9])[1]
+
+
+def test_the_attention_is_drawn_over_the_music_that_it_weighs(tmp_path):
+    classifier, manifest = case(30, labels=("Folk", "Rock"))
+    classifier.bundle.slicing = SliceConfig(slice_s=2.0)
+    rng = np.random.default_rng(0)
+    log_mel = rng.normal(-40, 9, (30, 128, 100)).astype(np.float32)
+    np.save(tmp_path / "x.npy", log_mel)
+    paths = [f"{tmp_path / 'x.npy'}#{i}" for i in range(30)]
+    tracks = [dataclasses.replace(t, path=p) for t, p in zip(manifest.tracks, paths, strict=True)]
+    for old, new in zip(manifest.tracks, paths, strict=True):
+        found = classifier.outcomes.pop(old.path)
+        weights = np.where(np.arange(64) < 32, 0.2, 0.8 if old.label == "Rock" else 0.5)
+        classifier.outcomes[new] = dataclasses.replace(
+            found,
+            starts=np.arange(4) * 10,
+            attention_time=rng.random((4, 43), dtype=np.float32),
+            attention_frequency=np.tile(weights, (4, 1)).astype(np.float32),
+        )
+    result = evaluate(classifier, manifest.replace(tracks), n_bootstrap=20, out=tmp_path / "r")
+    assert result.attention.frequency.shape == (30, 64)
+    rock = [row.track.label == "Rock" for row in result.scored]
+    assert_allclose(result.attention.frequency[rock][:, 40], 0.8, rtol=1e-6)
+    genres = [example.row.predicted for example in result.attention.examples]
+    assert sorted(genres) == ["Folk", "Rock"]
+    example = result.attention.examples[0]
+    row = int(example.row.track.track_id[1:])
+    expected = log_mel[row, :, :86] - log_mel[row, :, :86].max()
+    assert_allclose(example.log_mel, np.maximum(expected, -80), atol=1e-4)
+    page = Page((tmp_path / "r" / "index.html").read_text())
+    assert "What the attention does with one slice: Rock" in page.text
+    assert "Which bands the attention favours" in page.text
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in page.links)
+    assert len(page.ids) == len(set(page.ids))

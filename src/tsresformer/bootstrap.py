@@ -92,6 +92,83 @@ def summarise(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Right answers out of all, item by item, and the group of each item.
+
+    An item may be a track (1 of 1, or the mean of several seeds) or all slices of a track.
+    """
+
+    right: Float
+    count: Float
+    groups: tuple[str, ...]
+
+    @property
+    def value(self) -> float:
+        """The share of all that is right."""
+        return float(self.right.sum() / self.count.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One share minus another, its 95 % interval, and a two-sided p-value; NaN if undefined."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def share_interval(shares: Shares, *, n_bootstrap: int = 1000, seed: int = 0) -> Interval:
+    """Return a share with its percentile bootstrap interval over groups."""
+    (draws,) = _share_draws([shares], n_bootstrap, seed)
+    return _intervals(np.array([shares.value]), [draws] if len(draws) else [], unbias=False)[0]
+
+
+def difference(one: Shares, two: Shares, *, n_bootstrap: int = 10_000, seed: int = 0) -> Difference:
+    """Return the share of `one` minus that of `two`, by a bootstrap over the groups of both.
+
+    A resample draws the same groups for both sides: where they hold the same tracks, this is the
+    paired bootstrap, and where they do not, what they share is still accounted for. The p-value
+    is twice the smaller share of resamples on either side of no difference, one added to each
+    count, so that it is never 0.
+    """
+    value = one.value - two.value
+    ones, twos = _share_draws([one, two], n_bootstrap, seed)
+    gaps = (ones - twos)[np.isfinite(ones - twos)]
+    if not len(gaps):
+        return Difference(value, np.nan, np.nan, np.nan)
+    tail = (1 - CONFIDENCE_LEVEL) / 2
+    low, high = np.quantile(gaps, [tail, 1 - tail])
+    sides = (np.sum(gaps <= 0) + 1, np.sum(gaps >= 0) + 1)
+    p = min(1.0, 2 * min(sides) / (len(gaps) + 1))
+    return Difference(value, float(low), float(high), float(p))
+
+
+def _share_draws(samples: Sequence[Shares], n_bootstrap: int, seed: int) -> list[Float]:
+    """Shares of each sample in resamples of the groups of all samples; none for one group."""
+    names = sorted({name for sample in samples for name in sample.groups})
+    number = {name: i for i, name in enumerate(names)}
+    if len(names) < 2:
+        return [np.empty(0) for _ in samples]
+    sums = np.zeros((len(names), 2 * len(samples)))
+    for k, sample in enumerate(samples):
+        members = np.array([number[name] for name in sample.groups])
+        np.add.at(sums[:, 2 * k], members, sample.right)
+        np.add.at(sums[:, 2 * k + 1], members, sample.count)
+    generator = np.random.default_rng(seed)
+    drawn = []
+    for start in range(0, n_bootstrap, 1000):  # bounds memory
+        size = min(1000, n_bootstrap - start)
+        counts = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size)
+        drawn.append(counts @ sums)
+    totals = np.concatenate(drawn) if drawn else np.empty((0, sums.shape[1]))
+    return [
+        np.asarray(metrics.ratio(totals[:, 2 * k], totals[:, 2 * k + 1]))
+        for k in range(len(samples))
+    ]
+
+
 def _all_metrics(
     labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike
 ) -> dict[str, Float]:

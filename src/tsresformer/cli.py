@@ -25,6 +25,9 @@ COMMANDS = {
     "catalogue": "catalogue",
     "evaluate": "evaluate",
     "publish": "evaluate",
+    "compare": "compare",
+    "study": "study",
+    "reproduce": "reproduce",
     "info": "info",
     "doctor": "info",
 }

@@ -103,6 +103,7 @@ class SliceConfig(Section):
 
 
 Attention = Literal["time_frequency", "time", "frequency", "se", "cbam", "eca", "none"]
+Architecture = Literal["ts_resformer", "vgg", "crnn", "gru", "resnet18", "patch_transformer"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "ts_resformer": {},
@@ -117,8 +118,11 @@ class ModelConfig(Section):
 
     `preset` names one of the paper's four architectures; every other key refines it.
     `front_stride` is in bands and in frames; one number stands for both.
+    `architecture` names a network to compare with instead (see `tsresformer.models.baselines`),
+    which takes of the other keys `head_dropout` and, if it is a Transformer, the encoder's.
     """
 
+    architecture: Architecture = "ts_resformer"
     preset: Literal["ts_resformer", "res_transformer", "resnet_only", "transformer_only"] = (
         "ts_resformer"
     )

@@ -84,6 +84,10 @@ class TrainingError(TsResformerError):
     """Training cannot start or cannot go on."""
 
 
+class StudyError(TsResformerError):
+    """A study is malformed, cannot be run as asked, or its results are another study's."""
+
+
 class MissingExtraError(TsResformerError):
     """A feature needs packages that the light install leaves out."""
 

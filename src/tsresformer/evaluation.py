@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsresformer import report
+from tsresformer.attention import Looked
 from tsresformer.bootstrap import summarise
 from tsresformer.bundle import Bundle, track_mark
 from tsresformer.classifier import Classifier, TrackScores
@@ -83,7 +84,8 @@ def evaluate(
     _check_features(classifier.bundle, manifest)
     _check_labels(classifier.bundle, manifest, tracks)
     outcomes = _score(classifier, tracks, n_workers, progress)
-    scored = _Scored(classifier, parse_protocol(manifest.protocol), split)
+    protocol = parse_protocol(manifest.protocol)
+    scored = _Scored(classifier, protocol, split, pictures=out is not None)
     for track in candidates:
         scored.add(track, outcomes.get(track.track_id))
     result = scored.result(manifest, n_bootstrap=n_bootstrap, seed=seed)
@@ -175,12 +177,16 @@ def _score(
 class _Scored:
     """Gathers the outcomes of a split, track by track in the manifest's order."""
 
-    def __init__(self, classifier: Classifier, protocol: Protocol, split: str) -> None:
+    def __init__(
+        self, classifier: Classifier, protocol: Protocol, split: str, *, pictures: bool
+    ) -> None:
         self._classifier, self._protocol, self._split = classifier, protocol, split
+        self._pictures = pictures
         self._rows: list[TrackResult] = []
         self._values: list[NDArray[np.float64]] = []  # probabilities of each scored track
         self._slices: list[NDArray[np.float32]] = []  # logits of its slices
         self._embeddings: list[NDArray[np.float32]] = []
+        self._looked = Looked()
 
     def add(self, track: Track, outcome: TrackScores | AudioError | None) -> None:
         """Turn one outcome into a row; None is a track that was not tried."""
@@ -231,6 +237,7 @@ class _Scored:
                 [groups[i] for i in each],
                 **settings,
             ),
+            attention=self._looked.attention(bundle, scored) if self._pictures else None,
         )
 
     def _take(self, track: Track, scores: TrackScores, chosen: NDArray[np.bool_]) -> None:
@@ -246,12 +253,13 @@ class _Scored:
                 predicted=predicted,
                 unsure=unsure,
                 probabilities=values,
-                n_slices=len(logits),
+                slices=self._classifier.probabilities(logits),
             )
         )
         self._values.append(values)
         self._slices.append(logits)
         self._embeddings.append(scores.embedding)
+        self._looked.add(scores)
 
     def _fail(self, track: Track, status: str, reason: str) -> None:
         row = TrackResult(track=track, status=status, error=printable(reason), failed=True)

@@ -23,7 +23,8 @@ from tsresformer.card import model_card
 from tsresformer.errors import BundleError, TrainingError
 from tsresformer.manifest import Manifest
 from tsresformer.metrics import accuracy, fit_temperature, nll, unsure_threshold
-from tsresformer.models.ts_resformer import Output, TSResformer
+from tsresformer.models.baselines import Network, build_network
+from tsresformer.models.ts_resformer import Output
 from tsresformer.slicing import n_slice_frames, probabilities
 from tsresformer.store import FeatureStore
 from tsresformer.training.data import SliceBatches
@@ -101,9 +102,9 @@ def export(
     return write_bundle(out, record, graph, weights, model_card(record))
 
 
-def _network(run: Run) -> TSResformer:
+def _network(run: Run) -> Network:
     """The network of the run's best epoch."""
-    network = TSResformer(run.config.model, run.features, len(run.record["labels"]))
+    network = build_network(run.config.model, run.features, len(run.record["labels"]))
     try:
         network.load_state_dict(run.weights())
     except RuntimeError:
@@ -132,7 +133,7 @@ def _marks(manifest: Manifest, track_ids: Iterable[str]) -> list[str]:
     return sorted(track_mark(t.track_id, t.group) for t in manifest.tracks if t.track_id in known)
 
 
-def to_onnx(network: TSResformer, n_mels: int, n_frames: int) -> bytes:
+def to_onnx(network: Network, n_mels: int, n_frames: int) -> bytes:
     """Export with dynamic batch and frames, and compare with the network on several shapes.
 
     Raises
@@ -162,7 +163,7 @@ def to_onnx(network: TSResformer, n_mels: int, n_frames: int) -> bytes:
     return graph
 
 
-def _check_parity(network: TSResformer, graph: bytes, n_mels: int, lengths: list[int]) -> None:
+def _check_parity(network: Network, graph: bytes, n_mels: int, lengths: list[int]) -> None:
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     for n_frames in lengths:
@@ -227,7 +228,7 @@ def _development_logits(
     return logits[scored], batches.targets[scored]
 
 
-def cost(network: TSResformer, n_mels: int, n_frames: int) -> dict[str, int]:
+def cost(network: Network, n_mels: int, n_frames: int) -> dict[str, int]:
     """Parameters, and multiply-adds of one slice."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, n_mels, n_frames))

@@ -144,7 +144,7 @@ def test_micro_batches_change_nothing_that_batch_norm_does_not(bands, tmp_path, 
 
 def test_micro_batch_shrinks_with_the_memory(bands, monkeypatch):
     plan = fit_module._plan(config(), *bands, None, [])
-    network = fit_module.TSResformer(config().model, FEATURES, 3)
+    network = fit_module.build_network(config().model, FEATURES, 3)
     assert fit_module._micro_batch(network, plan.training) == 8
     monkeypatch.setattr(fit_module, "_free_memory", lambda: 1e3)
     assert fit_module._micro_batch(network, plan.training) == 2

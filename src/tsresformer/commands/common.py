@@ -93,6 +93,21 @@ def write_parquet(out: str, header: Sequence[str], rows: Sequence[Sequence[objec
         parquet.write_table(table, stream)
 
 
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, n_names: int) -> None:
+    """Print a table on stdout; all but the first `n_names` columns are numbers."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1))
+    for place, name in enumerate(header):
+        table.add_column(name, justify="left" if place < n_names else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else 200
+    Console(file=sys.stdout, markup=False, highlight=False, width=width).print(table)
+
+
 def warn(message: str) -> None:
     """Print one line on stderr."""
     click.echo(message.encode("utf-8", "backslashreplace").decode(), err=True)

@@ -24,6 +24,7 @@ EXTRAS = {
     "report": ("matplotlib", "jinja2"),
     "parquet": ("pyarrow",),
     "cluster": ("pyarrow", "ray"),
+    "study": ("scikit-learn",),
     "train": ("torch", "pytorch-lightning", "tensorboard", "onnx", "onnxscript", "safetensors"),
 }
 

@@ -27,14 +27,14 @@ Parameters = ParamSpec("Parameters")
 
 BLUE, VERMILLION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
 PURPLE, SKY, GREY = "#cc79a7", "#56b4e9", "#999999"
-_INK = "#010203"  # stands for the page's text colour until the SVG is written
-CLASS_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, _INK, GREY)
+INK = "#010203"  # stands for the page's text colour until the SVG is written
+CLASS_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK, GREY)
 MARKERS = "osD^vPX<"
 
 MAX_POINTS = 3000
 """Of the embedding map; more would make the page heavy and the map no clearer."""
 
-_WIDTH = 4.3  # inches; small, so that text is legible when a phone shrinks the picture
+WIDTH = 4.3  # inches; small, so that text is legible when a phone shrinks the picture
 NUMBERED_CLASSES = 12
 """Largest confusion matrix whose cells hold numbers; a larger one is drawn wide, in shades."""
 
@@ -43,10 +43,10 @@ _LONGEST_NAME = 26  # characters of a class name that a picture shows
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 _STYLE = {
-    "axes.edgecolor": _INK,
+    "axes.edgecolor": INK,
     "axes.facecolor": "none",
     "axes.grid": True,
-    "axes.labelcolor": _INK,
+    "axes.labelcolor": INK,
     "axes.axisbelow": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -56,17 +56,17 @@ _STYLE = {
     "font.family": ["DejaVu Sans"],
     "font.size": 8.5,
     "grid.alpha": 0.15,
-    "grid.color": _INK,
+    "grid.color": INK,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "legend.fontsize": 7.5,
     "lines.linewidth": 1.6,
     "svg.fonttype": "none",
     "svg.hashsalt": "ts-resformer",
-    "text.color": _INK,
+    "text.color": INK,
     "text.parse_math": False,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
 }
@@ -91,7 +91,7 @@ def in_style(draw: Drawing[Parameters]) -> Drawing[Parameters]:
 class Canvas:
     """One figure with one pair of axes; `svg` writes it. To be used `in_style`."""
 
-    def __init__(self, name: str, alt: str, height: float, width: float = _WIDTH) -> None:
+    def __init__(self, name: str, alt: str, height: float, width: float = WIDTH) -> None:
         self._name, self._alt = name, alt
         figure = require("matplotlib.figure", "report").Figure(figsize=(width, height))
         self.axes: Any = figure.add_subplot()
@@ -110,7 +110,7 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str], alt: str) -> str:
     n_classes = len(names)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     numbered = n_classes <= NUMBERED_CLASSES
-    size = _WIDTH if numbered else 2.0 + 0.17 * n_classes
+    size = WIDTH if numbered else 2.0 + 0.17 * n_classes
     canvas = Canvas("confusion", alt, 0.93 * size, size)
     axes = canvas.axes
     axes.grid(False)
@@ -123,7 +123,7 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str], alt: str) -> str:
     if numbered:
         for i, j in np.ndindex(n_classes, n_classes):
             if counts[i, j]:
-                colour = "white" if shares[i, j] > 0.8 else _INK
+                colour = "white" if shares[i, j] > 0.8 else INK
                 axes.text(
                     j,
                     i - 0.12,
@@ -144,10 +144,10 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str], alt: str) -> str:
                     fontsize=6,
                     alpha=0.85,
                 )
-    short = [_short(name) for name in names]
+    words = [short(name) for name in names]
     turn = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if numbered else {}
-    axes.set_xticks(range(n_classes), short, **(turn or {"rotation": 90}))
-    axes.set_yticks(range(n_classes), short)
+    axes.set_xticks(range(n_classes), words, **(turn or {"rotation": 90}))
+    axes.set_yticks(range(n_classes), words)
     axes.tick_params(length=0)
     axes.set_aspect("equal")
     axes.invert_yaxis()
@@ -171,10 +171,10 @@ def class_bars(scores: Sequence[Interval], names: Sequence[str], alt: str) -> st
             continue
         axes.barh(place, score.value, height=0.66, color=BLUE)
         if not np.isnan(score.low):
-            axes.plot([score.low, score.high], [place, place], color=_INK, linewidth=1.2)
+            axes.plot([score.low, score.high], [place, place], color=INK, linewidth=1.2)
         end = score.value if np.isnan(score.high) else max(score.value, score.high)
         axes.text(end + 0.015, place, f"{score.value:.2f}", va="center", fontsize=7.5)
-    axes.set_yticks(range(len(names)), [_short(names[k]) for k in order])
+    axes.set_yticks(range(len(names)), [short(names[k]) for k in order])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 1.08)
@@ -192,7 +192,7 @@ def roc(
     axes = canvas.axes
     known = [k for k in np.argsort(-np.asarray(areas)) if not np.isnan(areas[k])]
     named = known if len(known) <= len(CLASS_COLOURS) else known[:3] + known[-3:]
-    axes.plot([0, 1], [0, 1], color=_INK, alpha=0.4, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=0.8, linestyle=(0, (4, 3)))
     for k in known:
         if k not in named:
             axes.plot(*_thinned(*curves[k]), color=GREY, alpha=0.5, linewidth=0.8)
@@ -202,7 +202,7 @@ def roc(
             *_thinned(*curves[k]),
             color=CLASS_COLOURS[k if own_colours else place],
             linewidth=1.4,
-            label=f"{_short(names[k])}  {areas[k]:.2f}",
+            label=f"{short(names[k])}  {areas[k]:.2f}",
         )
     axes.set_aspect("equal")
     axes.set_xlim(-0.01, 1.01)
@@ -224,7 +224,7 @@ def reliability(curve: Reliability, alt: str) -> str:
     """Accuracy against confidence in equal-mass bins, the gap to the diagonal drawn in."""
     canvas = Canvas("reliability", alt, 3.9)
     axes = canvas.axes
-    axes.plot([0, 1], [0, 1], color=_INK, alpha=0.5, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.plot([0, 1], [0, 1], color=INK, alpha=0.5, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.vlines(
         curve.confidence,
         curve.confidence,
@@ -257,7 +257,7 @@ def risk_coverage(curve: RiskCoverage, unsure_below: float, alt: str) -> str:
     canvas = Canvas("risk", alt, 3.1)
     axes = canvas.axes
     axes.plot(*_thinned(curve.coverage, curve.risk), color=BLUE)
-    axes.axhline(curve.risk[-1], color=_INK, alpha=0.4, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.axhline(curve.risk[-1], color=INK, alpha=0.4, linewidth=0.8, linestyle=(0, (4, 3)))
     kept = int((curve.threshold >= unsure_below).sum())
     if 0 < kept < len(curve.threshold):
         x, y = curve.coverage[kept - 1], curve.risk[kept - 1]
@@ -292,7 +292,7 @@ def confidence_histogram(confidence: Float, right: NDArray[np.bool_], alt: str) 
         bottom=held[0],
         color=ORANGE,
         hatch="////",
-        edgecolor=_INK,
+        edgecolor=INK,
         linewidth=0.4,
         label="wrong",
         **where,
@@ -307,8 +307,6 @@ def confidence_histogram(confidence: Float, right: NDArray[np.bool_], alt: str) 
 @in_style
 def embedding_map(points: Float, classes: NDArray[np.int64], names: Sequence[str], alt: str) -> str:
     """Dots (n, 2) by class; colour and shape tell the class."""
-    step = -(-len(points) // MAX_POINTS)
-    points, classes = points[::step], classes[::step]
     canvas = Canvas("map", alt, 4.2)
     axes = canvas.axes
     axes.grid(False)
@@ -328,7 +326,7 @@ def embedding_map(points: Float, classes: NDArray[np.int64], names: Sequence[str
             markersize=3.4,
             alpha=0.8,
             markeredgewidth=0,
-            label=_short(name),
+            label=short(name),
         )
     if len(names) <= 3 * len(MARKERS):
         axes.figure.legend(
@@ -341,7 +339,8 @@ def embedding_map(points: Float, classes: NDArray[np.int64], names: Sequence[str
     return canvas.svg()
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A class name as a picture has room for it."""
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
@@ -363,7 +362,7 @@ def _inline(text: str, name: str, alt: str) -> str:
             if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
                 parent.remove(child)
         for key, value in parent.attrib.items():
-            value = re.sub(r"font-family: [^;]*;?", "", value).replace(_INK, "currentColor")
+            value = re.sub(r"font-family: [^;]*;?", "", value).replace(INK, "currentColor")
             if key == "id":
                 value = f"{name}-{value}"
             elif key.endswith("href"):

@@ -35,6 +35,7 @@ class TrackResult:
     status : ``ok``, ``silent`` (scored all the same), ``no label``, the manifest's status of a
         row that is not usable, or what went wrong while scoring
     probabilities : shape (n_classes,); None if the track was not scored
+    slices : shape (n_slices, n_classes), the same of each slice by itself
     failed : whether scoring was tried and failed
     """
 
@@ -45,7 +46,45 @@ class TrackResult:
     predicted: str = ""
     unsure: bool = False
     probabilities: Float | None = None
-    n_slices: int = 0
+    slices: Float | None = None
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices that were scored."""
+        return 0 if self.slices is None else len(self.slices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionExample:
+    """What the network's attention does with one slice of a track.
+
+    Attributes
+    ----------
+    log_mel : shape (n_mels, n_frames), decibels relative to the slice's maximum
+    time, frequency : weights in (0, 1), shapes (T',) and (M',)
+    """
+
+    row: TrackResult
+    log_mel: NDArray[np.float32]
+    start_s: float
+    seconds: float
+    time: NDArray[np.float32]
+    frequency: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """What the network's attention looks at.
+
+    Attributes
+    ----------
+    frequency : weights of the bands, mean over slices, (n, M') in the order of the scored tracks
+    centres_hz : centres of the mel bands, shape (n_mels,)
+    """
+
+    frequency: Float
+    centres_hz: Float
+    examples: tuple[AttentionExample, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +99,7 @@ class EvaluationResult:
     n_heard : scored tracks that the bundle was trained or calibrated on
     unit : what the bootstrap drew: ``artists``, or ``tracks`` where no group is known
     track, slice : the metrics at both levels
+    attention : None for a network without
     """
 
     bundle: str
@@ -81,6 +121,7 @@ class EvaluationResult:
     embeddings: Float
     track: Summary
     slice: Summary
+    attention: Attention | None = None
 
     @property
     def title(self) -> str:
@@ -234,7 +275,7 @@ def prediction_rows(result: EvaluationResult) -> Iterable[Sequence[str]]:
     yield [
         *("track_id", "label", "predicted", "unsure"),
         *(f"p_{label}" for label in result.labels),
-        *("status", "error", "group", "n_slices"),
+        *("status", "error", "group", "n_slices", "n_slices_right"),
     ]
     for row in result.rows:
         scored = row.probabilities is not None
@@ -249,7 +290,14 @@ def prediction_rows(result: EvaluationResult) -> Iterable[Sequence[str]]:
             printable(row.error),
             row.track.group,
             str(row.n_slices) if scored else "",
+            str(_n_right(row, result.labels)) if scored else "",
         ]
+
+
+def _n_right(row: TrackResult, labels: Sequence[str]) -> int:
+    """Slices whose most probable genre is one of the track's labels."""
+    best = row.slices.argmax(axis=1) if row.slices is not None else ()
+    return sum(labels[k] in row.track.labels for k in best)
 
 
 def confusion_rows(result: EvaluationResult) -> Iterable[Sequence[object]]:

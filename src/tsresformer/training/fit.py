@@ -31,7 +31,7 @@ from tsresformer.bundle import Bundle
 from tsresformer.config import Config, load_config, resolved
 from tsresformer.errors import ConfigError, TrainingError
 from tsresformer.manifest import Manifest, Track
-from tsresformer.models.ts_resformer import TSResformer
+from tsresformer.models.baselines import Network, build_network
 from tsresformer.splits import OWN_SPLIT, check_groups, development_fold, parse_protocol
 from tsresformer.store import FeatureStore
 from tsresformer.training.callbacks import AtomicCheckpoints, Epochs, ProgressBar, averaging
@@ -98,7 +98,7 @@ def fit(
     torch.set_num_threads(max(1, _n_cores() // devices))
     _keep_freed_memory()
     pl.seed_everything(config.seed % 2**32, verbose=False)
-    network = TSResformer(config.model, store.features, len(plan.vocabulary))
+    network = build_network(config.model, store.features, len(plan.vocabulary))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     size = processes.share_of(config.train.batch_size)
     if not size:
@@ -122,7 +122,7 @@ def fit(
 def _train(
     run: Run,
     plan: _Plan,
-    network: TSResformer,
+    network: Network,
     initial: Bundle | None,
     processes: Processes,
     *,
@@ -273,7 +273,7 @@ def _adopt(config: Config, bundle: Bundle, store: FeatureStore) -> Config:
     return config.model_copy(update={"model": bundle.model})
 
 
-def _load_weights(network: TSResformer, bundle: Bundle, vocabulary: Sequence[str]) -> None:
+def _load_weights(network: Network, bundle: Bundle, vocabulary: Sequence[str]) -> None:
     """Start from a bundle's weights; keep a new head when the genres differ."""
     weights = bundle.weights()
     if tuple(vocabulary) != bundle.labels:
@@ -283,7 +283,7 @@ def _load_weights(network: TSResformer, bundle: Bundle, vocabulary: Sequence[str
         raise ConfigError(f"{bundle.name}: its weights do not fit its model; the bundle is damaged")
 
 
-def _standardise(network: TSResformer, training: SliceBatches) -> None:
+def _standardise(network: Network, training: SliceBatches) -> None:
     """Set each band's mean and the overall deviation from training slices."""
     step = max(1, len(training.tracks) // STATISTICS_TRACKS)
     n_mels = training.store.features.n_mels
@@ -310,7 +310,7 @@ def _class_weights(targets: np.ndarray, config: Config) -> torch.Tensor:
     return torch.from_numpy((weights / weights.mean()).astype(np.float32))
 
 
-def _micro_batch(network: TSResformer, training: SliceBatches) -> int:
+def _micro_batch(network: Network, training: SliceBatches) -> int:
     """Largest part of the batch whose activations fit into memory, found by a trial of two."""
     batch_size = training.config.train.batch_size
     saved = 0

@@ -15,7 +15,7 @@ from torch.nn import functional
 from tsresformer.config import Config
 from tsresformer.errors import TrainingError
 from tsresformer.metrics import accuracy, average_precision, macro, nll
-from tsresformer.models.ts_resformer import TSResformer
+from tsresformer.models.baselines import Network
 from tsresformer.slicing import probabilities
 from tsresformer.training.augment import augment
 from tsresformer.training.data import Batch, SliceBatches
@@ -31,7 +31,7 @@ class GenreModule(pl.LightningModule):
 
     def __init__(
         self,
-        network: TSResformer,
+        network: Network,
         config: Config,
         *,
         n_steps: int,

@@ -1,0 +1,355 @@
+"""Run a study: cell by cell, part by part, within a budget, from where it was left."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tsresformer.errors import MissingExtraError, StudyError, TsResformerError, require
+from tsresformer.files import check_writable, sha256_json, write_json
+from tsresformer.manifest import Manifest
+from tsresformer.report import EvaluationResult
+from tsresformer.report.result import percent, span
+from tsresformer.splits import Protocol
+from tsresformer.store import FeatureStore
+from tsresformer.studies import classical, deep
+from tsresformer.studies.budget import Clock, duration
+from tsresformer.studies.data import Data, Splits, held_out
+from tsresformer.studies.plan import Cell, Spec, Study
+from tsresformer.studies.results import Results, check_folder, hold
+from tsresformer.studies.scores import Scores, join
+from tsresformer.workers import n_cores
+
+CLASSICAL_S = 30.0
+"""Seconds of one training without a network, roughly; for estimates only."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far a run came."""
+
+    results: Results
+    n_cells: int
+    n_done: int
+    n_failed: int
+    remaining_s: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell was run."""
+        return self.n_done == self.n_cells
+
+
+def run_study(
+    study: Study,
+    manifest: Manifest | str | Path,
+    store: FeatureStore | str | Path,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    budget_s: float | None = None,
+    n_workers: int | None = None,
+    say: Say = lambda text: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Run the cells of a study that are not finished yet.
+
+    Parameters
+    ----------
+    out : the results folder; holds nothing, or with `resume` this very study
+    budget_s : stop before a training that by the mean of those measured will not fit
+    say, progress : told of each finished cell, and of the trainings that are done
+
+    Raises
+    ------
+    StudyError : the budget is too small for one training, or `out` holds something else
+    SplitError : the manifest cannot serve a protocol
+    """
+    manifest = manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)
+    store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
+    out = Path(out)
+    check_writable(out, folder=True)
+    data = Data(manifest, store, out / "stores", lambda path: say(f"log-mels into {path}"))
+    check_study(study, data)
+    record = _record(study, manifest, store)
+    check_folder(out, record, resume=resume)
+    clock = Clock(budget_s)
+    _Runner.check_budget(study, data, out, record, clock)
+    with hold(out):
+        results = Results.begin(out, record, resume=resume)
+        runner = _Runner(study, data, results, clock, n_workers or n_cores(), say, progress)
+        return runner.run()
+
+
+def n_trainings(study: Study) -> int:
+    """Trainings that a study takes; the one that wins its tuning counts once."""
+    return sum(_n_trials(study, cell) * len(cell.parts) for cell in study.cells)
+
+
+def estimate(study: Study, data: Splits) -> float:
+    """Seconds that a whole study will take here, from a few timed steps of each network."""
+    per_training: dict[str, float] = {}
+    total = 0.0
+    for cell in study.cells:
+        for protocol in cell.parts:
+            spec = study.spec(cell)
+            config = spec.config.model_copy(update={"seed": 0})
+            key = sha256_json([dataclasses.replace(spec, config=config).record(), protocol.name])
+            if key not in per_training:
+                per_training[key] = _expected_seconds(spec, data, protocol)
+            total += per_training[key] * _n_trials(study, cell)
+    return total
+
+
+def estimate_for(study: Study, manifest: str | Path, store: str | Path) -> float:
+    """Seconds that a study will take here on a manifest and its store."""
+    data = Data(Manifest.read(manifest), FeatureStore.open(store), Path())
+    check_study(study, data)
+    return estimate(study, data)
+
+
+def _n_trials(study: Study, cell: Cell) -> int:
+    """Trainings of one part of a cell: the trials of the first seed, one with what they chose."""
+    if study.plan.tuning is None or cell.seed != study.plan.seeds[0]:
+        return 1
+    return len(study.plan.tuning.settings(cell.variant))
+
+
+def _expected_seconds(spec: Spec, data: Splits, protocol: Protocol) -> float:
+    if spec.classical is not None:
+        return CLASSICAL_S
+    manifest, features = data.thinned(protocol, spec.data.fraction), data.features(spec.features)
+    n_frames = data.n_frames(manifest.in_split("training"), features)
+    return deep.estimated_seconds(spec.config, features, n_frames, len(manifest.vocabulary))
+
+
+def check_study(study: Study, data: Splits) -> None:
+    """Find out before the first training what would stop a later one."""
+    specs = [(cell, study.spec(cell)) for cell in study.cells]
+    if any(spec.classical is None for _, spec in specs):
+        require("pytorch_lightning", "train")
+    if any(spec.classical is not None for _, spec in specs):
+        require("sklearn", "study")
+    for cell, spec in specs:
+        data.features(spec.features)
+        for protocol in cell.parts:
+            data.split(protocol)
+        if cell.protocol == "slice" and spec.config.slicing.windows == "random":
+            raise StudyError(
+                f"study {study.name}: the protocol slice assigns fixed slices, but cell "
+                f"{cell.name} draws random windows; add --set slicing.windows=fixed"
+            )
+
+
+def _record(study: Study, manifest: Manifest, store: FeatureStore) -> dict[str, Any]:
+    from tsresformer import __version__
+
+    rows = [[t.track_id, t.label, t.split, t.group] for t in manifest.tracks if t.usable]
+    return {
+        **study.record(),
+        "manifest_rows": sha256_json(rows),
+        "store_key": store.key,
+        "cells": [cell.name for cell in study.cells],
+        "n_tracks": len(rows),
+        "version": __version__,
+    }
+
+
+class _BudgetSpentError(Exception):
+    """The next training would not fit."""
+
+
+class _Runner:
+    """The cells of one study, with what they share."""
+
+    def __init__(
+        self,
+        study: Study,
+        data: Data,
+        results: Results,
+        clock: Clock,
+        n_workers: int,
+        say: Say,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._study, self._data, self._results, self._clock = study, data, results, clock
+        self._n_workers, self._say, self._progress = n_workers, say, progress
+        self._n_trained, self._n_trainings = 0, n_trainings(study)
+        self._work = results.folder / "work"
+
+    @staticmethod
+    def check_budget(
+        study: Study, data: Data, out: Path, record: Mapping[str, Any], clock: Clock
+    ) -> None:
+        """Refuse a budget that is too small for one training, before anything is written."""
+        for cell in study.cells:
+            if (out / "cells" / f"{cell.name}.json").is_file():
+                continue
+            spec, protocol = study.spec(cell), cell.parts[0]
+            seconds = 0.0
+
+            def guess(spec: Spec = spec, protocol: Protocol = protocol) -> float:
+                nonlocal seconds
+                seconds = _expected_seconds(spec, data, protocol)
+                return seconds
+
+            if not clock.fits(guess):
+                raise StudyError(
+                    f"study {study.name}: the budget is too small for one training, which takes "
+                    f"about {duration(seconds)} here; give it more, or lower train.epochs"
+                )
+            return
+
+    def run(self) -> Outcome:
+        """Run what is not finished; a cell that failed is tried again."""
+        cells = self._study.cells
+        stopped = False
+        for cell in cells:
+            known = self._results.cell(cell.name)
+            if known is not None and not known["error"]:
+                self._count(_n_trials(self._study, cell) * len(cell.parts))
+                continue
+            try:
+                self._run_cell(cell)
+            except _BudgetSpentError:
+                stopped = True
+                break
+        found = self._results.cells()
+        n_failed = sum(1 for cell in found if cell["error"])
+        left = self._n_trainings - self._n_trained
+        if not stopped and not n_failed:
+            self._results.tidy()
+        remaining_s = left * self._clock.expected() if stopped else 0.0
+        return Outcome(self._results, len(cells), len(found), n_failed, remaining_s)
+
+    def _run_cell(self, cell: Cell) -> None:
+        try:
+            parts, facts = self._parts(cell)
+            split = held_out(self._data.split(cell.parts[0]))
+            result = join(parts, self._data.manifest, name=cell.name, split=split)
+        except (MissingExtraError, _BudgetSpentError):
+            raise
+        except Exception as error:  # whatever goes wrong in a cell is a row, as a bad file is
+            expected = isinstance(error, TsResformerError)
+            text = str(error) if expected else f"unexpected {type(error).__name__}: {error}"
+            self._results.write_failure(cell, " ".join(text.split()))
+            self._say(f"{cell.name}: failed: {text}")
+            return
+        self._results.write_cell(cell, facts, result)
+        self._say(f"{cell.name}: {_headline(result)}")
+
+    def _parts(self, cell: Cell) -> tuple[dict[Protocol, Scores], dict[str, Any]]:
+        """Scores of all parts, and what their trainings cost together."""
+        scores: dict[Protocol, Scores] = {}
+        every: list[dict[str, Any]] = []
+        for protocol in cell.parts:
+            known = self._results.part(cell, protocol)
+            if known is None:
+                self._run_part(cell, protocol)
+                known = self._results.part(cell, protocol)
+            assert known is not None
+            self._count(_n_trials(self._study, cell))
+            scores[protocol] = known[0]
+            every.append(known[1])
+        return scores, {
+            "train_s": round(sum(facts["train_s"] for facts in every), 1),
+            "params": every[0]["params"],
+            "macs": every[0]["macs"],
+            "parts": every,
+        }
+
+    def _run_part(self, cell: Cell, protocol: Protocol) -> None:
+        begun = time.monotonic()
+        chosen, n_trials = self._tuned(cell, protocol)
+        spec = self._study.spec(cell, chosen)
+        if not n_trials:
+            self._stop_if_spent(spec, protocol)
+        manifest = self._data.thinned(protocol, spec.data.fraction)
+        store = self._data.store_of(spec.features, self._n_workers)
+        split = held_out(manifest)
+        if spec.classical is not None:
+            fold = classical.Fold(spec, manifest, store, split)
+            result, facts = classical.score(fold, spec.classical, spec.config.seed, manifest)
+            done = None
+        else:
+            done = deep.train(spec.config, manifest, store, self._work)
+            result, facts = deep.score(done, manifest, store, split, self._n_workers)
+        facts = {"protocol": str(protocol), "split": split, "chosen": chosen, **facts}
+        self._results.write_part(cell, protocol, Scores.of(result), facts)
+        if done is not None:
+            deep.discard([done])
+        self._clock.measured((time.monotonic() - begun) / max(1, n_trials))
+
+    def _stop_if_spent(self, spec: Spec, protocol: Protocol) -> None:
+        if not self._clock.fits(lambda: _expected_seconds(spec, self._data, protocol)):
+            raise _BudgetSpentError
+
+    def _tuned(self, cell: Cell, protocol: Protocol) -> tuple[dict[str, Any], int]:
+        """Settings of the best trial on the development fold, and how many were tried now."""
+        tuning = self._study.plan.tuning
+        if tuning is None:
+            return {}, 0
+        path = self._tuning_path(cell, protocol)
+        if path.is_file():
+            return dict(_read(path)["chosen"]), 0
+        first = dataclasses.replace(cell, seed=self._study.plan.seeds[0])
+        trials: list[dict[str, Any]] = []
+        folders: list[Path] = []
+        fold: classical.Fold | None = None
+        for settings in tuning.settings(cell.variant):
+            spec = self._study.spec(first, settings)
+            self._stop_if_spent(spec, protocol)
+            manifest = self._data.thinned(protocol, spec.data.fraction)
+            store = self._data.store_of(spec.features, self._n_workers)
+            if spec.classical is not None:
+                fold = fold or classical.Fold(spec, manifest, store, held_out(manifest))
+                seed = spec.config.seed
+                score = classical.development_accuracy(fold, spec.classical, seed)
+            else:
+                folders.append(deep.train(spec.config, manifest, store, self._work))
+                score = deep.development_score(folders[-1])
+            trials.append({"settings": settings, "dev_score": score})
+        best = max(range(len(trials)), key=lambda i: (trials[i]["dev_score"], -i))
+        write_json(path, {"trials": trials, "chosen": trials[best]["settings"]})
+        deep.discard(folder for i, folder in enumerate(folders) if i != best)
+        return trials[best]["settings"], len(trials)
+
+    def _tuning_path(self, cell: Cell, protocol: Protocol) -> Path:
+        name = cell.name.removesuffix(f"--seed-{cell.seed}")
+        return self._results.folder / "tuning" / f"{name}.fold-{protocol.fold}.json"
+
+    def _count(self, n: int) -> None:
+        self._n_trained += n
+        self._progress(self._n_trained, self._n_trainings)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise StudyError(f"{path}: damaged ({error}); delete it and resume the study") from None
+
+
+def _headline(result: EvaluationResult) -> str:
+    accuracy = result.track.overall["accuracy"]
+    return (
+        f"{percent(accuracy.value)} ({span(accuracy, percent)}) of {result.track.n_items:,} tracks"
+    )
+
+
+def remaining_text(outcome: Outcome) -> Iterator[str]:
+    """What is left to do, in words."""
+    if not outcome.complete:
+        left = outcome.n_cells - outcome.n_done
+        yield (
+            f"the budget is spent: {outcome.n_done} of {outcome.n_cells} cells are done, "
+            f"{left} remain, about {duration(outcome.remaining_s)} by the mean of the trainings "
+            "so far; the same command with --resume goes on"
+        )

@@ -1,0 +1,329 @@
+"""A study's tables: one row a cell for machines, one row a point of the grid for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tsresformer.bootstrap import Difference, Interval, Shares, difference, share_interval
+from tsresformer.compare import Answer, answers_of, holm, mcnemar
+from tsresformer.files import atomic_write
+from tsresformer.report.result import percent, span
+from tsresformer.splits import Protocol
+from tsresformer.studies.budget import duration
+from tsresformer.studies.results import Results
+
+TABLE, MARKDOWN, LATEX = "results.csv", "table.md", "table.tex"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of the grid under one protocol: its cells of all seeds taken together.
+
+    A track counts as right by the share of the seeds that get it right, so the intervals, which
+    are over artists, are of the mean over seeds.
+
+    Attributes
+    ----------
+    accuracies : of whole tracks, one a seed
+    track, slice : shares of right answers with their groups
+    """
+
+    values: Mapping[str, str]
+    protocol: str
+    title: str
+    leaks: bool
+    n_tracks: int
+    accuracies: tuple[float, ...]
+    track: Shares
+    slice: Shares
+    accuracy: Interval
+    slice_accuracy: Interval
+    answers: tuple[Mapping[str, Answer], ...]
+    train_s: float
+    params: int | None
+    macs: int | None
+    cells: tuple[Mapping[str, Any], ...]
+
+    @property
+    def label(self) -> str:
+        """The point in words, without its protocol."""
+        return ", ".join(self.values.values()) or "base"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A point against the reference: the difference, corrected for how many are compared.
+
+    `only` are the tracks that the reference alone, and the point alone, gets right with the first
+    seed; None where they were not scored on the same tracks.
+    """
+
+    point: Point
+    reference: Point
+    track: Difference
+    slice: Difference
+    p_holm: float
+    only: tuple[int, int] | None
+    mcnemar_p: float
+
+
+def points(results: Results) -> list[Point]:
+    """Every point of which a cell is finished, in the study's order."""
+    grouped: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for cell in results.cells():
+        if not cell["error"]:
+            grouped.setdefault((*cell["values"].values(), cell["protocol"]), []).append(cell)
+    return [_point(results, cells) for cells in grouped.values()]
+
+
+def _point(results: Results, cells: Sequence[Mapping[str, Any]]) -> Point:
+    answers = [answers_of(results.predictions(cell["cell"])) for cell in cells]
+    common = [i for i in answers[0] if all(i in others for others in answers)]
+    first = [answers[0][i] for i in common]
+    groups = tuple(answer.group for answer in first)
+    right = np.mean([[a[i].right for i in common] for a in answers], axis=0)
+    slices = np.mean([[a[i].n_slices_right for i in common] for a in answers], axis=0)
+    track = Shares(right, np.ones(len(common)), groups)
+    slice_ = Shares(slices, np.array([float(a.n_slices) for a in first]), groups)
+    metrics = cells[0]["metrics"]
+    return Point(
+        values=cells[0]["values"],
+        protocol=cells[0]["protocol"],
+        title=metrics["title"],
+        leaks=not Protocol(cells[0]["protocol"]).honest,
+        n_tracks=len(common),
+        accuracies=tuple(cell["metrics"]["track"]["accuracy"]["value"] for cell in cells),
+        track=track,
+        slice=slice_,
+        accuracy=share_interval(track),
+        slice_accuracy=share_interval(slice_),
+        answers=tuple(answers),
+        train_s=float(np.mean([cell["train_s"] for cell in cells])),
+        params=cells[0]["params"],
+        macs=cells[0]["macs"],
+        cells=tuple(cells),
+    )
+
+
+def contrasts(results: Results, found: Sequence[Point]) -> list[Contrast]:
+    """Compare the points with the study's reference; Holm over those of one protocol."""
+    pairs = []
+    for reference in found:
+        axis = next(
+            (a for a, v in results.plan.reference.items() if _place(reference, a) == str(v)), None
+        )
+        if axis is None:
+            continue
+        rest = _without(reference, axis)
+        rivals = [p for p in found if p is not reference and _without(p, axis) == rest]
+        gaps = [difference(reference.track, point.track) for point in rivals]
+        for point, gap, p_holm in zip(rivals, gaps, holm([g.p for g in gaps]), strict=True):
+            only = _discordant(reference, point) if axis != "protocol" else None
+            pairs.append(
+                Contrast(
+                    point,
+                    reference,
+                    gap,
+                    difference(reference.slice, point.slice),
+                    p_holm,
+                    only,
+                    mcnemar(*only) if only else math.nan,
+                )
+            )
+    return pairs
+
+
+def _place(point: Point, axis: str) -> str:
+    return point.protocol if axis == "protocol" else point.values[axis]
+
+
+def _without(point: Point, axis: str) -> list[tuple[str, str]]:
+    where = [*point.values.items(), ("protocol", point.protocol)]
+    return [(name, value) for name, value in where if name != axis]
+
+
+def _discordant(one: Point, two: Point) -> tuple[int, int]:
+    """Tracks that only one, and only the other, gets right with its first seed."""
+    a, b = one.answers[0], two.answers[0]
+    pairs = [(a[i].right, b[i].right) for i in a if i in b]
+    return sum(x and not y for x, y in pairs), sum(y and not x for x, y in pairs)
+
+
+def cell_rows(results: Results) -> Iterator[list[object]]:
+    """Rows of ``results.csv``, header first; a cell that was not run is not there."""
+    axes = list(results.plan.axes)
+    yield [
+        *("cell", *axes, "seed", "protocol", "n_tracks", "accuracy", "low", "high"),
+        *("train_s", "params", "macs", "slice_accuracy", "slice_low", "slice_high", "error"),
+    ]
+    for cell in results.cells():
+        head = [cell["cell"], *(cell["values"][a] for a in axes), cell["seed"], cell["protocol"]]
+        if cell["error"]:
+            yield [*head, *[""] * 10, cell["error"]]
+            continue
+        metrics = cell["metrics"]
+        track, slice_ = metrics["track"]["accuracy"], metrics["slice"]["accuracy"]
+        yield [
+            *head,
+            metrics["n_tracks"],
+            *(_rounded(track[name]) for name in ("value", "low", "high")),
+            cell["train_s"],
+            *("" if cell[name] is None else cell[name] for name in ("params", "macs")),
+            *(_rounded(slice_[name]) for name in ("value", "low", "high")),
+            "",
+        ]
+
+
+def point_rows(results: Results, found: Sequence[Point]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table for people."""
+    gaps = {id(c.point): c for c in contrasts(results, found)}
+    axes = [axis.rpartition(".")[2] for axis in results.plan.axes]
+    header = [*axes, "protocol", "tracks", "seeds", "accuracy", "95 %", "slices", "95 %"]
+    header += ["minus reference", "p (Holm)"] if gaps else []
+    header += ["training", "parameters", "multiply-adds"]
+    rows = []
+    for point in found:
+        row = [*point.values.values(), point.protocol + (" (leaks)" if point.leaks else "")]
+        row += [f"{point.n_tracks:,}", str(len(point.cells))]
+        for interval in (point.accuracy, point.slice_accuracy):
+            row += [percent(interval.value), span(interval, percent)]
+        if gaps:
+            gap = gaps.get(id(point))
+            row += [signed(gap.track), p_text(gap.p_holm)] if gap else ["", ""]
+        row += [duration(point.train_s), counted_short(point.params), counted_short(point.macs)]
+        rows.append(row)
+    return header, rows
+
+
+def signed(gap: Difference) -> str:
+    """What a point has more than the reference, in points, with its interval."""
+    ends = "" if math.isnan(gap.low) else f" ({-100 * gap.high:+.1f} to {-100 * gap.low:+.1f})"
+    return f"{-100 * gap.value:+.1f}{ends}"
+
+
+def p_text(p: float) -> str:
+    """Write a p-value."""
+    return "–" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def counted_short(n: float | None) -> str:
+    """Write a large number with two digits and a unit.
+
+    >>> counted_short(1_545_460), counted_short(None)
+    ('1.5 M', '–')
+    """
+    if n is None:
+        return "–"
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if n >= size:
+            text = f"{n / size:.1f}" if n < 10 * size else f"{n / size:.0f}"
+            return text.removesuffix(".0") + unit
+    return f"{n:g}"
+
+
+def markdown(results: Results, found: Sequence[Point]) -> str:
+    """The table for people as Markdown, with what a reader must know below it."""
+    header, rows = point_rows(results, found)
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
+    return "\n".join([f"**{results.plan.title}**", "", *lines, "", *notes(results, found)]) + "\n"
+
+
+def latex(results: Results, found: Sequence[Point]) -> str:
+    """The table for people as a LaTeX tabular (package booktabs)."""
+    header, rows = point_rows(results, found)
+    n_names = len(results.plan.axes) + 1
+    lines = [
+        f"% {results.plan.title}",
+        f"\\begin{{tabular}}{{{'l' * n_names}{'r' * (len(header) - n_names)}}}",
+        "\\toprule",
+        " & ".join(map(_escaped, header)) + " \\\\",
+        "\\midrule",
+        *(" & ".join(map(_escaped, row)) + " \\\\" for row in rows),
+        "\\bottomrule",
+        "\\end{tabular}",
+        *(f"% {note}" for note in notes(results, found)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def notes(results: Results, found: Sequence[Point]) -> list[str]:
+    """Sentences that belong below every table of this study."""
+    titles = dict.fromkeys(point.title for point in found)
+    texts = [f"Accuracy of whole tracks and of single slices on: {'; '.join(titles)}."]
+    texts.append(
+        "95 % intervals: bootstrap over artists; with several seeds, of the mean over seeds. "
+        "Training: all folds of one seed together."
+    )
+    if any(point.leaks for point in found):
+        texts.append(
+            "Protocols that leak have tracks or artists on both sides: their accuracy is inflated."
+        )
+    for axis, value in results.plan.reference.items():
+        texts.append(
+            f"Differences are from {axis} {value}, in points; p by a bootstrap over artists, Holm-"
+            "corrected among the comparisons of one protocol."
+        )
+    failed = [cell["cell"] for cell in results.cells() if cell["error"]]
+    left = len(results.record["cells"]) - len(results.cells())
+    texts += [f"Failed cells: {', '.join(failed)}."] if failed else []
+    texts += [f"Not run yet: {left} of {len(results.record['cells'])} cells."] if left else []
+    return texts
+
+
+def write_tables(results: Results) -> list[Point]:
+    """Write ``results.csv`` and the tables for people; return the points behind them."""
+    found = points(results)
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\n").writerows(cell_rows(results))
+    texts = {TABLE: stream.getvalue()}
+    if found:
+        texts |= {MARKDOWN: markdown(results, found), LATEX: latex(results, found)}
+    for name, text in texts.items():
+        with atomic_write(results.folder / name) as file:
+            file.write(text)
+    return found
+
+
+def as_json(results: Results, found: Sequence[Point]) -> dict[str, Any]:
+    """Cells, and the comparisons with the reference (positive: better than it), as plain values."""
+    return {
+        "schema": 1,
+        "study": dict(results.record),
+        "cells": results.cells(),
+        "comparisons": [
+            {
+                "values": dict(gap.point.values),
+                "protocol": gap.point.protocol,
+                "reference": {
+                    "values": dict(gap.reference.values),
+                    "protocol": gap.reference.protocol,
+                },
+                "track": _plain(gap.track),
+                "slice": _plain(gap.slice),
+                "p_holm": None if math.isnan(gap.p_holm) else gap.p_holm,
+                "mcnemar_p": None if math.isnan(gap.mcnemar_p) else gap.mcnemar_p,
+            }
+            for gap in contrasts(results, found)
+        ],
+    }
+
+
+def _plain(gap: Difference) -> dict[str, float | None]:
+    values = {"value": -gap.value, "low": -gap.high, "high": -gap.low, "p": gap.p}
+    return {name: None if math.isnan(v) else v for name, v in values.items()}
+
+
+def _rounded(value: float | None) -> object:
+    return "" if value is None else round(value, 6)
+
+
+def _escaped(text: str) -> str:
+    signs = {"\\": r"\textbackslash{}", "–": "--", "<": "$<$"}
+    return "".join(signs.get(c, "\\" + c if c in "&%$#_{}" else c) for c in text)

@@ -1,0 +1,360 @@
+"""Running studies: resumes, failures, budgets, tuning; and real trainings that repeat exactly."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tsresformer.bootstrap import summarise
+from tsresformer.cli import run as command_line
+from tsresformer.errors import SplitError, StudyError, TrainingError
+from tsresformer.manifest import Manifest
+from tsresformer.report import EvaluationResult, TrackResult
+from tsresformer.splits import Protocol, group_of, parse_protocol
+from tsresformer.store import FeatureStore
+from tsresformer.studies import deep
+from tsresformer.studies.data import Data
+from tsresformer.studies.page import write_page
+from tsresformer.studies.plan import load_study
+from tsresformer.studies.results import Results
+from tsresformer.studies.runner import run_study
+from tsresformer.studies.tables import write_tables
+
+pytestmark = pytest.mark.torch
+
+
+def rows(folder):
+    """results.csv without the times."""
+    with open(folder / "results.csv", newline="") as stream:
+        return [{k: v for k, v in row.items() if k != "train_s"} for row in csv.DictReader(stream)]
+
+
+class Fake:
+    """Stands for training and scoring; gets each fifth track wrong, or as many as it is told."""
+
+    def __init__(self):
+        self.trained, self.scored, self.fail, self.seconds = [], [], "", 0.0
+
+    def train(self, config, manifest, store, work):
+        self.trained.append((config, manifest))
+        time.sleep(self.seconds)
+        return work / f"{config.seed}-{config.train.learning_rate}-{len(self.trained)}"
+
+    def development_score(self, folder):
+        return 1.0 if "0.001" in folder.name else 0.5
+
+    def score(self, folder, manifest, store, split, n_workers):
+        config, _ = self.trained[-1]
+        self.scored.append((config, split, str(manifest.protocol)))
+        if self.fail and self.fail == config.model.attention:
+            raise TrainingError("the loss is nan;\n lower train.learning_rate")
+        labels = manifest.vocabulary
+        found = []
+        for track in manifest.in_split(split):
+            right = labels.index(track.labels[0])
+            shift = int(track.track_id[1:]) % 5 == 0
+            p = np.full(3, 0.1)
+            p[(right + shift) % 3] = 0.8
+            found.append(
+                TrackResult(
+                    track=track,
+                    status="ok",
+                    predicted=labels[int(p.argmax())],
+                    probabilities=p,
+                    slices=np.stack([p, np.roll(p, 1)]),
+                )
+            )
+        known = np.array([labels.index(r.track.labels[0]) for r in found])
+        summary = summarise(
+            known,
+            np.stack([r.probabilities for r in found]),
+            [group_of(r.track) for r in found],
+            n_bootstrap=0,
+        )
+        result = EvaluationResult(
+            bundle="b", bundle_hash="", manifest="", manifest_hash="", task="single",
+            labels=labels, temperature=1.0, unsure_below=0.0,
+            protocol=parse_protocol(manifest.protocol), split=split, n_heard=0, unit="artists",
+            n_bootstrap=0, seed=0, rows=tuple(found), known=known,
+            embeddings=np.zeros((len(found), 0)), track=summary, slice=summary,
+        )  # fmt: skip
+        return result, {"train_s": 1.5, "params": 10, "macs": 20, "history": []}
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    fake = Fake()
+    for name in ("train", "score", "development_score"):
+        monkeypatch.setattr(deep, name, getattr(fake, name))
+    monkeypatch.setattr(deep, "estimated_seconds", lambda *_: 100.0)
+    return fake
+
+
+def start(noisy, path, out, *overrides, **options):
+    study = load_study(path, overrides)
+    return run_study(study, noisy / "m.csv", noisy / "store", out, n_workers=1, **options)
+
+
+TWO = '[axes]\n"model.attention" = ["none", "se"]\n'
+
+
+def test_folds_are_joined_into_one_evaluation_of_every_track(noisy, study_file, tmp_path, fake):
+    outcome = start(noisy, study_file("seeds = [0, 1]"), tmp_path / "r")
+    assert (outcome.n_done, outcome.n_failed, outcome.complete) == (2, 0, True)
+    assert len(fake.scored) == 2 * 5
+    assert len({protocol for _, _, protocol in fake.scored}) == 5
+    (first, _) = outcome.results.cells()
+    assert first["metrics"]["n_tracks"] == 60
+    assert first["metrics"]["title"].startswith("out-of-fold predictions of all 5 folds")
+    # 12 of 60 tracks are wrong; of two slices of a track, one or (rolled) neither is right.
+    assert first["metrics"]["track"]["accuracy"]["value"] == pytest.approx(0.8)
+    assert first["train_s"] == 7.5
+    write_tables(outcome.results)
+    (row, _) = rows(tmp_path / "r")
+    assert list(row)[:7] == ["cell", "seed", "protocol", "n_tracks", "accuracy", "low", "high"]
+    assert (row["n_tracks"], row["accuracy"]) == ("60", "0.8")
+    assert float(row["low"]) < 0.8 < float(row["high"])
+    predictions = outcome.results.predictions(first["cell"])
+    right = sum(int(p["n_slices_right"]) for p in predictions)
+    assert float(row["slice_accuracy"]) == pytest.approx(right / 120, abs=1e-6)
+
+
+def test_the_same_study_resumes_and_nothing_else_does(noisy, study_file, tmp_path, fake):
+    path = study_file("folds = [0]\n" + TWO)
+    start(noisy, path, tmp_path / "r")
+    assert len(fake.trained) == 2
+    with pytest.raises(StudyError, match="holds this study already; add --resume"):
+        start(noisy, path, tmp_path / "r")
+    assert start(noisy, path, tmp_path / "r", resume=True).complete
+    assert len(fake.trained) == 2
+    before = (tmp_path / "r" / "study.json").read_text()
+    with pytest.raises(StudyError, match=r"what differs .*: --set, configuration; name another"):
+        start(noisy, path, tmp_path / "r", "train.epochs=3", resume=True)
+    with pytest.raises(StudyError, match="axes, seeds, protocols or settings"):
+        start(noisy, path, tmp_path / "r", "study.seeds=[9]", resume=True)
+    assert (tmp_path / "r" / "study.json").read_text() == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("")
+    with pytest.raises(StudyError, match="holds something that is no study"):
+        start(noisy, path, tmp_path / "other")
+
+
+def test_a_cell_that_fails_is_a_row_and_is_tried_again(noisy, study_file, tmp_path, fake):
+    path = study_file("folds = [0]\n" + TWO)
+    fake.fail = "none"
+    outcome = start(noisy, path, tmp_path / "r")
+    assert (outcome.n_done, outcome.n_failed) == (2, 1)
+    write_tables(outcome.results)
+    failed, fine = rows(tmp_path / "r")
+    assert failed["error"] == "the loss is nan; lower train.learning_rate"
+    assert (failed["accuracy"], fine["error"], bool(fine["accuracy"])) == ("", "", True)
+    fake.fail = ""
+    outcome = start(noisy, path, tmp_path / "r", resume=True)
+    assert (outcome.n_failed, len(fake.trained)) == (0, 3)
+
+
+def test_folds_that_went_well_are_kept_when_another_fails(noisy, study_file, tmp_path, fake):
+    path = study_file("folds = [0, 1]")
+    score, calls = fake.score, []
+
+    def second_fails(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise RuntimeError("out of memory")
+        return score(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deep, "score", second_fails)
+        outcome = start(noisy, path, tmp_path / "r")
+    (cell,) = outcome.results.cells()
+    assert cell["error"] == "unexpected RuntimeError: out of memory"
+    outcome = start(noisy, path, tmp_path / "r", resume=True)
+    assert outcome.n_failed == 0
+    assert [protocol for _, _, protocol in fake.scored] == [
+        "artist-kfold folds=5 fold=0 seed=0",
+        "artist-kfold folds=5 fold=1 seed=0",
+    ]
+    assert outcome.results.cells()[0]["metrics"]["title"].startswith(
+        "out-of-fold predictions of folds 0, 1 of 5 of the artist-grouped split"
+    )
+    assert not (tmp_path / "r" / "parts").exists()
+
+
+def test_the_page_is_whole_and_draws_every_number_on_one_scale(noisy, study_file, tmp_path, fake):
+    path = study_file("seeds = [0, 1]\nreference = { 'model.attention' = 'se' }\n" + TWO)
+    results = start(noisy, path, tmp_path / "r").results
+    page = write_page(results, write_tables(results)).read_text()
+    assert "<script" not in page
+    assert 'src="http' not in page
+    picture = page[page.index('id="accuracies-artist-kfold-') :].partition("</svg>")[0]
+    labels = re.findall(r"<text[^>]*>(\d+)</text>", picture)
+    assert labels
+    assert min(map(int, labels)) >= 20  # no stroke of a seed lies near 0
+    assert "minus sign means that it is worse than the reference" in page
+    assert "McNemar" in page
+    tex = (tmp_path / "r" / "table.tex").read_text()
+    assert tex.count("\\\\\n") == 3
+    assert "80.0 \\%" in tex
+
+
+def test_budget(noisy, study_file, tmp_path, fake):
+    path = study_file("folds = [0]\nseeds = [0, 1, 2, 3]\n" + TWO)
+    with pytest.raises(StudyError, match="too small for one training, which takes about 2 min"):
+        start(noisy, path, tmp_path / "r", budget_s=60)
+    assert not (tmp_path / "r").exists()
+    fake.seconds = 0.4
+    outcome = start(noisy, path, tmp_path / "r", budget_s=101)
+    assert outcome.complete
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        patch.setattr(deep, "estimated_seconds", lambda *_: 0.1)
+        outcome = start(noisy, path, tmp_path / "q", budget_s=1.5)
+    assert 1 <= outcome.n_done < 8
+    assert outcome.remaining_s == pytest.approx((8 - outcome.n_done) * 0.4, rel=0.5)
+    done = outcome.n_done
+    outcome = start(noisy, path, tmp_path / "q", resume=True)
+    assert outcome.complete
+    assert len(fake.trained) == 8 + 8
+    assert done < 8
+
+
+def test_tuning_uses_the_development_fold_and_the_same_number_of_trials(
+    noisy, study_file, tmp_path, fake
+):
+    text = "folds = [0, 1]\nseeds = [0, 1]\n[tuning]\ntrials = 2\n"
+    space = 'space = { "train.learning_rate" = [2e-3, 1e-3] }\n'
+    outcome = start(noisy, study_file(text + space + TWO), tmp_path / "r")
+    # Two variants, two folds: two trials for the first seed, then one training a seed and fold.
+    rates = [config.train.learning_rate for config, _ in fake.trained]
+    assert len([r for r in rates if r == 2e-3]) == 2 * 2
+    assert {config.train.learning_rate for config, *_ in fake.scored} == {1e-3}
+    for cell in outcome.results.cells():
+        assert [part["chosen"] for part in cell["parts"]] == [{"train.learning_rate": 1e-3}] * 2
+    kept = sorted(path.name for path in (tmp_path / "r" / "tuning").iterdir())
+    assert kept[0] == "attention-none--artist-kfold.fold-0.json"
+    assert len(kept) == 4
+    tests = {t.track_id for t in fake.trained[0][1].in_split("test")}
+    assert tests.isdisjoint(t.track_id for t in fake.trained[0][1].in_split("training"))
+
+
+def test_protocols_that_the_manifest_cannot_serve_stop_it_at_once(
+    noisy, study_file, tmp_path, fake
+):
+    manifest = Manifest.read(noisy / "m.csv")
+    import dataclasses
+
+    alone = manifest.replace(dataclasses.replace(t, group="") for t in manifest.tracks)
+    study = load_study(study_file(""))
+    with pytest.raises(SplitError, match="no track has a group, so artist-kfold would not keep"):
+        run_study(study, alone, noisy / "store", tmp_path / "r")
+    unsplit = manifest.replace(
+        dataclasses.replace(t, split="", protocol="") for t in manifest.tracks
+    )
+    study = load_study(study_file("protocols = ['official']"))
+    with pytest.raises(SplitError, match="no split of its own"):
+        run_study(study, unsplit, noisy / "store", tmp_path / "r")
+    study = load_study(study_file("protocols = ['slice']"), ["slicing.windows=random"])
+    with pytest.raises(StudyError, match="draws random windows"):
+        run_study(study, manifest, noisy / "store", tmp_path / "r")
+    study = load_study(study_file('[axes]\n"features.n_mels" = [8]'))
+    with pytest.raises(StudyError, match="holds log-mels that were computed already"):
+        run_study(study, manifest, noisy / "store", tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+    assert fake.trained == []
+
+
+def test_fractions_of_the_training_tracks_are_nested_and_leave_the_test_alone(noisy, tmp_path):
+    data = Data(
+        Manifest.read(noisy / "m.csv"), FeatureStore.open(noisy / "store"), tmp_path / "stores"
+    )
+    protocol = Protocol("official")
+    parts = {f: data.thinned(protocol, f) for f in (0.2, 0.5, 1.0)}
+    ids = {f: {t.track_id for t in m.in_split("training")} for f, m in parts.items()}
+    assert [len(ids[f]) for f in parts] == [9, 24, 45]  # of 15 a label, rounded up
+    assert ids[0.2] < ids[0.5] < ids[1.0]
+    assert len({len(m.in_split("validation")) for m in parts.values()}) == 1
+    for label in "abc":
+        assert sum(t.label == label for t in parts[0.2].in_split("training")) == 3
+
+
+def test_classical_models_are_cells_like_all_others(noisy, study_file, tmp_path):
+    path = study_file(
+        "protocols = ['official', 'slice']\n[axes.model]\n"
+        "svm = { 'classical.model' = 'svm' }\nknn = { 'classical.model' = 'knn' }\n"
+        "boosting = { 'classical.model' = 'boosting' }\n[reference]\nmodel = 'svm'\n"
+        "[tuning]\ntrials = 2\nspace = {}\n[tuning.own]\n"
+        "svm = { 'classical.penalty' = [1.0, 10.0] }\n"
+        "knn = { 'classical.neighbours' = [3, 5] }\n"
+        "boosting = { 'classical.learning_rate' = [0.1, 0.3] }\n"
+    )
+    for name in ("a", "b"):
+        outcome = start(noisy, path, tmp_path / name)
+        assert outcome.n_failed == 3
+        write_tables(outcome.results)
+    table = rows(tmp_path / "a")
+    assert table == rows(tmp_path / "b")
+    assert ["a split of slices says nothing" in row["error"] for row in table[3:]] == [True] * 3
+    svm, knn, boosting = (float(row["accuracy"]) for row in table[:3])
+    assert min(svm, knn) > 0.6
+    assert boosting > 0.3  # its leaves want 20 tracks, and there are 36
+    for row in table[:3]:
+        assert row["n_tracks"] == "15"
+        assert row["slice_accuracy"] == row["accuracy"]
+        assert row["params"] == ""
+
+
+def test_killed_at_any_point_and_resumed_it_gives_the_same_table(noisy, study_file, tmp_path):
+    path = study_file(
+        "protocols = ['official']\n[axes.model]\na = {}\nb = { 'model.left' = false }"
+    )
+    assert start(noisy, path, tmp_path / "whole").complete
+    write_tables(Results.open(tmp_path / "whole"))
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "tsresformer.cli", "study", "run", str(path), "--resume"]
+    command += ["--manifest", str(noisy / "m.csv"), "--store", str(noisy / "store"), "-o", str(out)]
+    for mark in ("work/*/last.ckpt", "cells/*.json"):
+        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+        while process.poll() is None and not list(out.glob(mark)):
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert not (out / "results.csv").exists()
+    assert start(noisy, path, out, resume=True).complete
+    write_tables(Results.open(out))
+    assert rows(out) == rows(tmp_path / "whole")
+    assert [row["n_tracks"] for row in rows(out)] == ["15", "15"]
+    for name in ("a", "b"):
+        file = f"predictions/model-{name}--official--seed-0.csv"
+        assert (out / file).read_text() == (tmp_path / "whole" / file).read_text()
+    assert {path.name for path in out.iterdir()} >= {"study.json", "cells", "predictions"}
+    assert not (out / "work").exists()
+
+
+def test_the_command_says_how_far_it_came(noisy, study_file, tmp_path, fake, capsys):
+    path = study_file("folds = [0]\nreference = { 'model.attention' = 'se' }\n" + TWO)
+    data = ["--manifest", str(noisy / "m.csv"), "--store", str(noisy / "store")]
+    out = str(tmp_path / "r")
+    fake.fail = "none"
+    assert command_line(["study", "run", str(path), *data, "-o", out]) == 1
+    said = capsys.readouterr()
+    assert f"{out}: 2 of 2 cells" in said.out
+    assert "failed: attention-none--artist-kfold--seed-0: the loss is nan" in said.err
+    fake.fail = ""
+    assert command_line(["study", "run", str(path), *data, "-o", out, "--resume"]) == 0
+    assert command_line(["study", "show", out, "--json", "-"]) == 0
+    found = json.loads(capsys.readouterr().out.partition("show")[2].partition("\n")[2])
+    assert [cell["values"] for cell in found["cells"]] == [
+        {"model.attention": "none"},
+        {"model.attention": "se"},
+    ]
+    (gap,) = found["comparisons"]
+    assert (gap["track"]["value"], gap["track"]["p"], gap["mcnemar_p"]) == (0.0, 1.0, 1.0)
+    assert command_line(["study", "run", str(path), *data, "-o", out, "--budget", "1"]) == 2
+    assert "write it as 90m, 2h, 1h30m or 45s" in capsys.readouterr().err
