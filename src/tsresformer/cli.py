@@ -22,6 +22,7 @@ COMMANDS = {
     "export": "train",
     "evaluate": "evaluate",
     "publish": "evaluate",
+    "serve": "serve",
     "info": "info",
     "doctor": "info",
 }

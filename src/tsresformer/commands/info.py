@@ -23,6 +23,7 @@ from tsresformer.workers import n_cores
 EXTRAS = {
     "report": ("matplotlib", "jinja2"),
     "parquet": ("pyarrow",),
+    "serve": ("fastapi", "uvicorn", "python-multipart", "prometheus-client", "httpx"),
     "train": ("torch", "pytorch-lightning", "tensorboard", "onnx", "onnxscript", "safetensors"),
 }
 
