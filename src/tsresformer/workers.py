@@ -181,9 +181,11 @@ class Child:
         return kind, value
 
     def is_dead(self) -> bool:
+        """Whether the process has ended."""
         return self._process.poll() is not None
 
     def kill(self) -> None:
+        """Let the kernel end the process; `close` waits for it."""
         self._process.kill()
 
     def close(self) -> int:

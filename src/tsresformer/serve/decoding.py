@@ -7,7 +7,7 @@ import pickle
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Generic, TypeVar
 
 from tsresformer.errors import StalledError, TsResformerError
@@ -78,7 +78,7 @@ class Decoders(Generic[Item, Result]):
             for child in children:
                 self._idle.put(child)
 
-    def run(self, item: Item, deadline: Deadline) -> Iterator[Result]:
+    def run(self, item: Item, deadline: Deadline) -> Generator[Result, None, None]:
         """Run the function over one item in a child, once one is free.
 
         Raises

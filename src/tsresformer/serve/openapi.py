@@ -67,14 +67,11 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     described: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
         kinds = [kind for kind, (number, _) in KINDS.items() if number == status]
-        examples = {
-            kind: {"value": example_of(kind, DETAILS[kind])} for kind in kinds if kind in DETAILS
-        }
+        examples = {k: {"value": example_of(k, DETAILS[k])} for k in kinds if k in DETAILS}
+        content = {"schema": _SCHEMA, **({"examples": examples} if examples else {})}
         described[status] = {
             "description": ", ".join(kinds),
-            "content": {
-                MEDIA_TYPE: {"schema": _SCHEMA, **({"examples": examples} if examples else {})}
-            },
+            "content": {MEDIA_TYPE: content},
         }
         if status == 503:
             header = {"schema": {"type": "integer"}, "description": "seconds"}

@@ -123,7 +123,8 @@ def decode(job: Job) -> Iterator[Chunk | Picture]:
 
 def _as_bytes(log_mel: NDArray[np.float32], top_db: float) -> NDArray[np.uint8]:
     below = np.clip((log_mel - log_mel.max()) / top_db + 1, 0, 1)
-    return np.round(255 * below).astype(np.uint8)
+    values: NDArray[np.uint8] = np.round(255 * below).astype(np.uint8)
+    return values
 
 
 def attention_by_column(

@@ -42,7 +42,7 @@ KINDS: dict[str, tuple[int, str]] = {
 RETRY_AFTER_S = 2
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - as RFC 9457 calls it
     """A request that fails in a way that its client is told of.
 
     Parameters

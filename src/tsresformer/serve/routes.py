@@ -40,7 +40,7 @@ def api(service: Service) -> APIRouter:
 
 
 def _add_classification(router: APIRouter, service: Service) -> None:
-    fetcher = Fetcher(service.settings)
+    settings, fetcher = service.settings, Fetcher(service.settings)
 
     @router.post(
         "/predict",
@@ -54,9 +54,8 @@ def _add_classification(router: APIRouter, service: Service) -> None:
         """Tell the genre of one file."""
         classifier = service.shelf.get(model)
         with service.admitted():
-            async with received(request, service.settings, fetcher) as (file,):
-                async with left(request) as gone:
-                    outcome = await service.classify(file, classifier, gone, timeline=timeline)
+            async with received(request, settings, fetcher) as (file,), left(request) as gone:
+                outcome = await service.classify(file, classifier, gone, timeline=timeline)
         return JSONResponse(outcome.prediction.as_json(top))
 
     @router.post(
@@ -69,7 +68,7 @@ def _add_classification(router: APIRouter, service: Service) -> None:
         request: Request, model: Model = None, top: Top = None, timeline: Timeline = False
     ) -> Response:
         """Tell the genres of several files; a file that fails is a row."""
-        classifier, most = service.shelf.get(model), service.settings.batch_files
+        classifier, most = service.shelf.get(model), settings.batch_files
 
         async def row(file: Any, gone: asyncio.Future[None]) -> dict[str, Any]:
             try:
@@ -79,9 +78,8 @@ def _add_classification(router: APIRouter, service: Service) -> None:
             return outcome.prediction.as_json(top)
 
         with service.admitted():
-            async with received(request, service.settings, fetcher, most) as files:
-                async with left(request) as gone:
-                    rows = await asyncio.gather(*(row(file, gone) for file in files))
+            async with received(request, settings, fetcher, most) as files, left(request) as gone:
+                rows = await asyncio.gather(*(row(file, gone) for file in files))
         return JSONResponse({"schema": 1, "model": classifier.bundle.name, "tracks": rows})
 
     @router.post(
@@ -94,11 +92,8 @@ def _add_classification(router: APIRouter, service: Service) -> None:
         """Tell the genre of one file, with what a picture of it needs."""
         classifier = service.shelf.get(model)
         with service.admitted():
-            async with received(request, service.settings, fetcher) as (file,):
-                async with left(request) as gone:
-                    outcome = await service.classify(
-                        file, classifier, gone, timeline=True, draw=True
-                    )
+            async with received(request, settings, fetcher) as (file,), left(request) as gone:
+                outcome = await service.classify(file, classifier, gone, timeline=True, draw=True)
         return JSONResponse(_analysis(classifier.bundle, outcome, top))
 
 
@@ -136,14 +131,14 @@ def operation(service: Service) -> APIRouter:
     router = APIRouter()
 
     @router.get("/healthz", response_model=schemas.Health)
-    def healthz() -> Response:
+    async def healthz() -> Response:
         """Tell that the process answers."""
         return JSONResponse({"status": "ok"})
 
     @router.get(
         "/readyz", response_model=schemas.Health, responses={503: {"model": schemas.Health}}
     )
-    def readyz() -> Response:
+    async def readyz() -> Response:
         """Tell whether models and decoders are ready."""
         state = {"status": "ok" if service.ready else "starting"}
         return JSONResponse(state, 200 if service.ready else 503)
@@ -153,7 +148,7 @@ def operation(service: Service) -> APIRouter:
         responses={200: {"content": {"text/plain": {}}}},
         response_class=Response,
     )
-    def metrics() -> Response:
+    async def metrics() -> Response:
         """Return the counters for Prometheus."""
         return Response(service.metrics.text(), media_type=PROMETHEUS)
 
@@ -176,7 +171,8 @@ async def left(request: Request) -> AsyncIterator[asyncio.Future[None]]:
 
 
 def _failed_row(name: str, problem: Problem) -> dict[str, Any]:
-    return Prediction(name, problem.kind, problem.detail).as_json()
+    status = "incomplete" if problem.kind == "incomplete" else "undecodable"
+    return Prediction(name, status, problem.detail).as_json()
 
 
 def _model(bundle: Bundle) -> dict[str, Any]:

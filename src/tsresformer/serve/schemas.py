@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from tsresformer.serve.problems import KINDS, NAMESPACE
 
-_GENRES = {"Electronic": 0.591573, "Instrumental": 0.146542, "Folk": 0.074605}
-_WINDOW = {"start_s": 0.0, "end_s": 27.5, "label": "Electronic", "probabilities": _GENRES}
-_TRACK = {
+_GENRES: dict[str, JsonValue] = {"Electronic": 0.591573, "Instrumental": 0.146542, "Folk": 0.074605}
+_WINDOW: dict[str, JsonValue] = {
+    "start_s": 0.0,
+    "end_s": 27.5,
+    "label": "Electronic",
+    "probabilities": _GENRES,
+}
+_TRACK: dict[str, JsonValue] = {
     "path": "piece.ogg",
     "status": "ok",
     "error": None,
@@ -19,7 +24,7 @@ _TRACK = {
     "unsure": False,
     "timeline": [_WINDOW],
 }
-_REFUSED = {
+_REFUSED: dict[str, JsonValue] = {
     "path": "notes.txt",
     "status": "undecodable",
     "error": "this is no audio: it looks like text; check what it is, or convert it to WAV or FLAC",

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.datastructures import UploadFile
 
@@ -165,8 +165,9 @@ class Service:
         self.metrics.waiting.inc()
         running = asyncio.wrap_future(submitted)
         try:
+            waited: set[asyncio.Future[Any]] = {running, gone}
             await asyncio.wait(
-                {running, gone},
+                waited,
                 timeout=deadline.left_s + GRACE_S,
                 return_when=asyncio.FIRST_COMPLETED,
             )

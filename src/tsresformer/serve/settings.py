@@ -48,8 +48,8 @@ class Settings:
     header_s: float = _set(10.0, "Seconds in which a request's headers must arrive.", 0.1)
     body_stall_s: float = _set(10.0, "Longest pause within a request's body, seconds.", 0.1)
     body_s: float = _set(120.0, "Seconds in which a request's body must arrive.", 0.1)
-    keep_alive_s: float = _set(30.0, "Seconds that an idle connection is kept.", 0)
-    shutdown_s: float = _set(60.0, "Seconds that running requests get at shutdown.", 0)
+    keep_alive_s: int = _set(30, "Seconds that an idle connection is kept.", 0)
+    shutdown_s: int = _set(60, "Seconds that running requests get at shutdown.", 0)
     fetch_hosts: tuple[str, ...] = _set(
         (), "Host that {'url': ...} may name, HOST or HOST:PORT; repeat.", flag="fetch-host"
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from tsresformer.errors import BundleError
 from tsresformer.serve.batching import BatchingClassifier
@@ -41,11 +41,11 @@ class Shelf:
             name = classifier.bundle.name
             if name in loaded:
                 raise BundleError(f"{source}: a bundle named {name} is served already; rename one")
-            classifier.on_run = lambda n_slices, name=name: self._on_run(name, n_slices)
+            classifier.on_run = partial(self._on_run, name)
             loaded[name] = classifier
         self._classifiers = loaded
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[BatchingClassifier]:
         return iter(list(self._classifiers.values()))
 
     def get(self, name: str | None) -> BatchingClassifier:
