@@ -59,8 +59,10 @@ def serve(log_level: str, **values: Any) -> int:
     settings = Settings(**values, api_key=key_from(values["api_key_file"]))
     for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "httpx"):
         require(module, "serve")
+    from tsresformer.serve.logs import configuration
     from tsresformer.serve.server import Server
+    from tsresformer.serve.service import Service
 
-    server = Server(settings, log_level)
+    server = Server(Service(settings), configuration(log_level))
     server.run()
     return EXIT_OK if server.started else EXIT_USAGE

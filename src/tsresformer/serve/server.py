@@ -13,10 +13,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tsresformer.serve.app import create_app
-from tsresformer.serve.logs import configuration
 from tsresformer.serve.problems import MEDIA_TYPE, Problem
 from tsresformer.serve.service import Service
-from tsresformer.serve.settings import Settings
 
 LINGER_S = 2.0
 """Seconds in which the rest of a body is thrown away that was answered before its end."""
@@ -96,10 +94,16 @@ class DeadlineProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """A server that swaps its bundles on SIGHUP."""
+    """A server that swaps its bundles on SIGHUP.
 
-    def __init__(self, settings: Settings, log_level: str = "info") -> None:
-        self.service = Service(settings)
+    Parameters
+    ----------
+    log_config : for `logging.config.dictConfig`; None leaves the logs as they are
+    """
+
+    def __init__(self, service: Service, log_config: dict[str, Any] | None) -> None:
+        self.service = service
+        settings = service.settings
         protocol = type("Protocol", (DeadlineProtocol,), {"header_s": settings.header_s})
         super().__init__(
             uvicorn.Config(
@@ -109,7 +113,7 @@ class Server(uvicorn.Server):
                 http=protocol,
                 ws="none",
                 lifespan="on",
-                log_config=configuration(log_level),
+                log_config=log_config,
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=settings.keep_alive_s,

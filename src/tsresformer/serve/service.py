@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -45,10 +45,19 @@ class Outcome:
 
 
 class Service:
-    """Everything behind the routes; `start` before the first request, `stop` after the last."""
+    """Everything behind the routes; `start` before the first request, `stop` after the last.
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings, self.metrics = settings, Metrics()
+    Parameters
+    ----------
+    decode : runs in the decoding processes; importable from a module
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        decode: Callable[[Job], Iterable[Chunk | Picture]] = decode,
+    ) -> None:
+        self.settings, self.metrics, self._decode = settings, Metrics(), decode
         self.shelf = Shelf(settings.models, settings.threads or None, self._count_run)
         self.ready = False
         self._n_inside = 0
@@ -73,7 +82,9 @@ class Service:
             stall_s=self.settings.stall_s,
             decoded_s=self.settings.decoded_s,
         )
-        self._decoders = Decoders(decode, self._n_decoders, limits, self.metrics.decoders_lost.inc)
+        self._decoders = Decoders(
+            self._decode, self._n_decoders, limits, self.metrics.decoders_lost.inc
+        )
         await asyncio.to_thread(self.shelf.load)
         await asyncio.to_thread(self._decoders.warm)
         self.metrics.serve_models(classifier.bundle for classifier in self.shelf)
