@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import worker_functions
 from tsresformer.extract import Chunk
@@ -18,6 +17,6 @@ def poisonable(job: Job) -> Iterator[Chunk | Picture]:
     with open(job.path, "rb") as stream:
         head = stream.read(64)
     if head.startswith(POISON):
-        Path(f"/proc/{job.path.split('/')[2]}/stat").read_text()  # the parent lives
-        yield from worker_functions.act(head.removeprefix(POISON).decode())
+        for _ in worker_functions.act(head.removeprefix(POISON).decode()):
+            pass
     yield from decode(job)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import Sequence
 from urllib.parse import unquote, urlsplit
 
@@ -31,6 +32,7 @@ class Fetcher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._allowed = frozenset(host.lower() for host in settings.fetch_hosts)
+        self._trust = ssl.create_default_context() if self._allowed else False
 
     async def fetch(self, url: str, file: UploadFile) -> str:
         """Write what lies at a URL into a file, and return the last part of the URL's path.
@@ -43,7 +45,9 @@ class Fetcher:
         timeout = httpx.Timeout(settings.body_stall_s, connect=CONNECT_S)
         try:
             async with asyncio.timeout(settings.body_s):
-                async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
+                async with httpx.AsyncClient(
+                    timeout=timeout, trust_env=False, verify=self._trust
+                ) as client:
                     for _ in range(MAX_REDIRECTS + 1):
                         location = await self._get(client, url, file)
                         if location is None:
