@@ -117,6 +117,7 @@ def test_slow_body_is_ended_in_bounded_time(client: httpx.Client, pause_s: float
                 with contextlib.suppress(TimeoutError):
                     if link.recv(1, socket.MSG_PEEK):
                         break
+        link.settimeout(10)
         answer = read_all(link)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"slow-body" in answer
@@ -204,17 +205,16 @@ def test_file_that_kills_its_decoder_costs_itself_an_error(
     client: httpx.Client, action: str, status: int, kind: str, words: str
 ) -> None:
     started = time.monotonic()
-    answers = [client.post("/v1/predict", content=POISON + action.encode()) for _ in range(3)]
-    for answer in answers:
-        assert words in problem(answer, status, kind)
-    assert time.monotonic() - started < 15
+    answer = client.post("/v1/predict", content=POISON + action.encode())
+    assert words in problem(answer, status, kind)
+    assert time.monotonic() - started < 8
 
 
 def test_poison_beside_ordinary_requests_disturbs_none(client: httpx.Client, piece: bytes) -> None:
-    bodies = [piece, POISON + b"segfault", piece, POISON + b"exit 1"] * 6
+    bodies = [piece, POISON + b"segfault", piece, POISON + b"exit 1"] * 3
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda body: client.post("/v1/predict", content=body), bodies))
-    assert [answer.status_code for answer in answers] == [200, 422] * 12
+    assert [answer.status_code for answer in answers] == [200, 422] * 6
 
 
 def test_zip_bomb_is_no_audio(client: httpx.Client) -> None:

@@ -8,6 +8,8 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ import httpx
 import pytest
 
 from serving import Process
-from tsresformer.bundle import GRAPH, WEIGHTS, Bundle, write_bundle
+from tsresformer.bundle import Bundle, write_bundle
 
 Start = Callable[..., Process]
 
@@ -153,14 +155,14 @@ def test_log_is_json_with_ids_and_without_content(process: Start, piece: bytes) 
 
 
 def test_bundle_that_cannot_be_served_is_one_sentence(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     shutil.copytree(Bundle.load("fma-small").path, tmp_path / "twin")
+    busy = socket.create_server(("127.0.0.1", 0))
+    taken = busy.getsockname()[1]
     for options, words in (
         (["--model", str(tmp_path / "none")], "no such bundle"),
         (["--model", "fma-small", "--model", str(tmp_path / "twin")], "is served already"),
         (["--port", "70000"], "port = 70000"),
+        (["--port", str(taken)], "cannot listen there"),
         (["--api-key-file", str(tmp_path / "none")], "the bearer key cannot be read"),
     ):
         command = [sys.executable, "-m", "tsresformer.cli", "serve", *options]
@@ -169,3 +171,4 @@ def test_bundle_that_cannot_be_served_is_one_sentence(tmp_path: Path) -> None:
         assert done.returncode == 2, done.stderr
         assert last.startswith("error: ") and words in last
         assert "Traceback" not in done.stderr
+    busy.close()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tsresformer.errors import EXIT_OK, EXIT_USAGE, require
+from tsresformer.errors import EXIT_OK, TsResformerError, require
 from tsresformer.serve.settings import PREFIX, Settings, key_from
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -63,6 +63,13 @@ def serve(log_level: str, **values: Any) -> int:
     from tsresformer.serve.server import Server
     from tsresformer.serve.service import Service
 
-    server = Server(Service(settings), configuration(log_level))
-    server.run()
-    return EXIT_OK if server.started else EXIT_USAGE
+    service = Service(settings)
+    try:
+        service.start()
+        Server(service, configuration(log_level)).run()
+    except SystemExit:  # so uvicorn ends when it cannot listen, once it has logged why
+        where = f"{settings.host}:{settings.port}"
+        raise TsResformerError(f"{where}: cannot listen there; name another --port") from None
+    finally:
+        service.stop()
+    return EXIT_OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http
 from collections.abc import AsyncIterator
@@ -25,15 +26,16 @@ from tsresformer.serve.service import Service
 
 
 def create_app(service: Service) -> FastAPI:
-    """Build the application around a service, which it starts and stops."""
+    """Build the application around a service, which it starts, unless it is, and stops."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
-            await service.start()
+            if not service.ready:
+                await asyncio.to_thread(service.start)
             yield
         finally:
-            await service.stop()
+            await asyncio.to_thread(service.stop)
 
     app = FastAPI(
         title="ts-resformer",

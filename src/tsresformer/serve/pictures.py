@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tsresformer.bundle import Bundle
-from tsresformer.classifier import TrackScores
 from tsresformer.config import FeatureConfig
 from tsresformer.extract import Chunk, log_mel_chunks
 from tsresformer.slicing import n_slice_frames
+
+if TYPE_CHECKING:  # decoding processes import this module, and need no network
+    from tsresformer.bundle import Bundle
+    from tsresformer.classifier import TrackScores
 
 MAX_POINTS = 2000
 """Stretches of a waveform that are drawn."""

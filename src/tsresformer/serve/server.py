@@ -110,6 +110,7 @@ class Server(uvicorn.Server):
                 create_app(self.service),
                 host=settings.host,
                 port=settings.port,
+                loop="asyncio",
                 http=protocol,
                 ws="none",
                 lifespan="on",

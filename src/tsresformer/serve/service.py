@@ -47,6 +47,10 @@ class Outcome:
 class Service:
     """Everything behind the routes; `start` before the first request, `stop` after the last.
 
+    Attributes
+    ----------
+    ready : whether bundles and decoders can work
+
     Parameters
     ----------
     decode : runs in the decoding processes; importable from a module
@@ -70,7 +74,7 @@ class Service:
     def _count_run(self, model: str, n_slices: int) -> None:
         self.metrics.slices.labels(model).observe(n_slices)
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Load the bundles and start the decoders.
 
         Raises
@@ -85,16 +89,16 @@ class Service:
         self._decoders = Decoders(
             self._decode, self._n_decoders, limits, self.metrics.decoders_lost.inc
         )
-        await asyncio.to_thread(self.shelf.load)
-        await asyncio.to_thread(self._decoders.warm)
+        self.shelf.load()
+        self._decoders.warm()
         self.metrics.serve_models(classifier.bundle for classifier in self.shelf)
         self.ready = True
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """End the decoders; nothing runs any more."""
         self.ready = False
         if self._decoders:
-            await asyncio.to_thread(self._decoders.close)
+            self._decoders.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def reload(self) -> None:
