@@ -89,14 +89,14 @@ class Fetcher:
             what = "the URL must be http:// or https:// with a host and no user"
             raise Problem("bad-request", what)
         port = port or PORTS[scheme]
-        if not self._allowed & {f"{host}:{port}", *([host] if port == PORTS[scheme] else [])}:
+        name = f"[{host}]" if ":" in host else host
+        full, default = f"{name}:{port}", port == PORTS[scheme]
+        if full not in self._allowed and not (default and name in self._allowed):
             raise _not_allowed("the operator of this service does not allow that host")
         address = await resolve(host, port)
         target = httpx.URL(url).copy_with(host=address, port=port, fragment=None)
-        default = port == PORTS[scheme]
-        shown = f"[{host}]" if ":" in host else host
         headers = {
-            "host": shown if default else f"{shown}:{port}",
+            "host": name if default else full,
             "accept-encoding": "identity",
             "user-agent": f"ts-resformer/{__version__}",
         }

@@ -9,7 +9,6 @@ import time
 from typing import Any
 
 LOGGER = "tsresformer.serve"
-LEVELS = ("debug", "info", "warning", "error")
 
 
 class JsonFormatter(logging.Formatter):
