@@ -67,7 +67,7 @@ def read_all(link: socket.socket) -> bytes:
 def test_announced_size_is_refused_before_the_body(client: httpx.Client) -> None:
     with link_to(client) as link:
         link.sendall(head_of(client, f"content-length: {3 * 2**30}", "expect: 100-continue"))
-        answer = link.recv(65536)
+        answer = read_all(link)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"too-large" in answer
 

@@ -16,6 +16,7 @@ DOCUMENT = create_app(Service(Settings(decoders=1))).openapi()
 schema = schemathesis.openapi.from_dict(DOCUMENT)
 
 
+@pytest.mark.filterwarnings("ignore:Skipped test cases with unsupported payload:UserWarning")
 @schema.parametrize()
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 def test_answers_are_as_documented(case: schemathesis.Case, client: httpx.Client) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from numpy.typing import NDArray
+from starlette.datastructures import UploadFile
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from tsresformer.bundle import Bundle
@@ -70,7 +71,7 @@ def _add_classification(router: APIRouter, service: Service) -> None:
         """Tell the genres of several files; a file that fails is a row."""
         classifier, most = service.shelf.get(model), settings.batch_files
 
-        async def row(file: Any, gone: asyncio.Future[None]) -> dict[str, Any]:
+        async def row(file: UploadFile, gone: asyncio.Future[None]) -> dict[str, Any]:
             try:
                 outcome = await service.classify(file, classifier, gone, timeline=timeline)
             except Problem as problem:
@@ -78,9 +79,14 @@ def _add_classification(router: APIRouter, service: Service) -> None:
             return outcome.prediction.as_json(top)
 
         with service.admitted():
-            async with received(request, settings, fetcher, most) as files, left(request) as gone:
-                rows = await asyncio.gather(*(row(file, gone) for file in files))
-        return JSONResponse({"schema": 1, "model": classifier.bundle.name, "tracks": rows})
+            async with (
+                received(request, settings, fetcher, most) as files,
+                left(request) as gone,
+                asyncio.TaskGroup() as group,  # ends before any file does
+            ):
+                rows = [group.create_task(row(file, gone)) for file in files]
+        tracks = [task.result() for task in rows]
+        return JSONResponse({"schema": 1, "model": classifier.bundle.name, "tracks": tracks})
 
     @router.post(
         "/analyse",
