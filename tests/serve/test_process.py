@@ -79,7 +79,7 @@ def test_sighup_swaps_bundles_without_dropping_a_request(
         assert set(statuses) == {200}
         metrics = client.get("/metrics").text
     assert f'tsresformer_model{{model="mine",sha256="{second.hash}"}} 1.0' in metrics
-    assert "first.hash" not in metrics
+    assert first.hash not in metrics
     assert 'tsresformer_reloads_total{result="failed"} 1.0' in metrics
 
 
