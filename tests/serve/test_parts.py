@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +79,30 @@ def test_error_leaves_a_child_and_death_replaces_it(decoders: Any) -> None:
         decoders.run("segfault")
     assert decoders.run("a")[0] != first
     assert len(decoders.lost) == 1
+
+
+def test_child_that_was_killed_while_idle_costs_nobody_anything(decoders: Any) -> None:
+    pid = decoders.run("a")[0]
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(0.2)
+    found = decoders.run("a")
+    assert found[1] == "done"
+    assert found[0] != pid
+    assert len(decoders.lost) == 1
+
+
+def test_child_that_could_not_start_is_started_later(
+    decoders: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(decoders.pool, "_start", lambda: os.stat("/nothing/there"))
+        with pytest.raises(AudioError, match="signal 11"):
+            decoders.run("segfault")
+        with pytest.raises(OSError, match="nothing"):
+            decoders.run("a")
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(decoders.run, ["work 5"] * 2))
+    assert len({messages[0] for messages in found}) == 2
 
 
 def test_deadline_ends_a_child_that_makes_progress(decoders: Any) -> None:

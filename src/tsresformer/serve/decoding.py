@@ -55,7 +55,8 @@ class Decoders(Generic[Item, Result]):
     ) -> None:
         self._job, self._limits, self._on_loss = pickle.dumps(function), limits, on_loss
         self._closed = False
-        self._idle: queue.LifoQueue[Child] = queue.LifoQueue()
+        # None is the place of a child that could not be started.
+        self._idle: queue.LifoQueue[Child | None] = queue.LifoQueue()
         self.n_children = n_children
         for _ in range(n_children):
             self._idle.put(self._start())
@@ -70,7 +71,7 @@ class Decoders(Generic[Item, Result]):
         ------
         TsResformerError : one cannot start
         """
-        children = [self._idle.get() for _ in range(self.n_children)]
+        children = [self._take(None, Deadline(60)) for _ in range(self.n_children)]
         try:
             for child in children:
                 self._until_ready(child, Deadline(60))
@@ -106,20 +107,39 @@ class Decoders(Generic[Item, Result]):
         finally:
             self._give_back(child, intact)
 
-    def _take(self, item: Item, deadline: Deadline) -> Child:
+    def _take(self, item: Item | None, deadline: Deadline) -> Child:
+        """Wait for a child that lives."""
         while deadline.left_s:
-            with contextlib.suppress(queue.Empty):
-                return self._idle.get(timeout=min(POLL_S, deadline.left_s))
+            try:
+                child = self._idle.get(timeout=min(POLL_S, deadline.left_s))
+            except queue.Empty:
+                continue
+            if child is None or child.is_dead():  # it was ended from outside
+                self._replace(child)
+                continue
+            return child
         raise StalledError(str(item), "no decoder became free in time", "come again later")
+
+    def _replace(self, child: Child | None) -> None:
+        """Start another child in the place of one."""
+        if child:
+            child.close()
+            self._on_loss()
+        new = None
+        try:
+            new = self._start()
+        finally:
+            self._idle.put(new)
 
     def _give_back(self, child: Child, intact: bool) -> None:
         if intact and not self._closed:
             self._idle.put(child)
             return
-        child.close()
-        if not self._closed:
-            self._on_loss()
-            self._idle.put(self._start())
+        if self._closed:
+            child.close()
+        else:
+            with contextlib.suppress(OSError):  # the next who takes its place tries again
+                self._replace(child)
 
     def _until_ready(self, child: Child, deadline: Deadline) -> None:
         if child.ready:
@@ -143,4 +163,5 @@ class Decoders(Generic[Item, Result]):
         self._closed = True
         with contextlib.suppress(queue.Empty):
             while True:
-                self._idle.get_nowait().close()
+                if child := self._idle.get_nowait():
+                    child.close()
