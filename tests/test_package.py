@@ -23,9 +23,11 @@ import tsresformer
 MEGABYTE = 10**6
 LIGHT_INSTALL_LIMIT = 350 * MEGABYTE
 HELP_LIMIT_S = 0.5
-# The parts that need the train extra.
-HEAVY = ("tsresformer.export", "tsresformer.models", "tsresformer.training")
+# The parts that need the train or the serve extra; the command line reads the service's settings.
+HEAVY = ("tsresformer.export", "tsresformer.models", "tsresformer.serve", "tsresformer.training")
 NOT_IN_THE_LIGHT_INSTALL = {
+    "fastapi",
+    "httpx",
     "jinja2",
     "librosa",
     "lightning",
@@ -34,14 +36,17 @@ NOT_IN_THE_LIGHT_INSTALL = {
     "onnx",
     "onnxscript",
     "pandas",
+    "prometheus_client",
     "pyarrow",
     "pytorch_lightning",
     "ray",
     "safetensors",
     "scipy",
     "sklearn",
+    "starlette",
     "tomli_w",
     "torch",
+    "uvicorn",
     "watchfiles",
 }
 
@@ -176,9 +181,10 @@ def wheel(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> None:
+def test_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path, piece_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
+        example = archive.read("tsresformer/serve/music/piece.ogg")
     version = tsresformer.__version__
     assert wheel.name == f"ts_resformer-{version}-py3-none-any.whl"
     tops = {name.partition("/")[0] for name in names}
@@ -189,6 +195,8 @@ def test_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> None:
     assert "tsresformer/configs/ts_resformer.toml" in names
     assert [name for name in names if name.startswith("tsresformer/bundles/fma-small.bundle")]
     assert [name for name in names if name.endswith("/licenses/LICENSE")]
+    assert "tsresformer/serve/page/index.html" in names
+    assert example == piece_path.read_bytes()
 
 
 @pytest.mark.timeout(900)

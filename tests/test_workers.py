@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import worker_functions
-from tsresformer.errors import AudioError, TsResformerError
-from tsresformer.workers import ChildDiedError, Children, Event, Limits, alive, stream
+from tsresformer.errors import AudioError, ChildDiedError, TsResformerError
+from tsresformer.workers import Children, Event, Limits, alive, stream
 
 TESTS = Path(__file__).parent
 

@@ -12,7 +12,7 @@ import soundfile
 
 from tsresformer._mono import is_sane
 from tsresformer._sniff import DEMUXERS, SOUNDFILE_FORMATS, describe, sniff
-from tsresformer.errors import AudioError
+from tsresformer.errors import AudioError, NotAudioError
 
 if TYPE_CHECKING:
     from tsresformer._pyav import PyavDecoder
@@ -64,7 +64,7 @@ class SourceFile:
             clue = describe(self.read_at(512, 0))
             self.close()
             remedy = "check what it is, or convert it to WAV or FLAC"
-            raise self.error(f"this is no audio: {clue}", remedy)
+            raise NotAudioError(self.path, f"this is no audio: {clue}", remedy)
 
     def _open(self) -> None:
         """Open the file if it is a regular one; FIFOs and devices are never opened."""

@@ -28,7 +28,7 @@ from tsresformer._mono import (
 )
 from tsresformer._sniff import CONTAINERS
 from tsresformer._source import SourceFile
-from tsresformer.errors import AudioError
+from tsresformer.errors import AudioError, TooLongError
 
 if TYPE_CHECKING:
     from tsresformer._pyav import PyavDecoder
@@ -251,7 +251,7 @@ class AudioStream:
         self.seconds += len(block) / rate
         if self.seconds > self.max_seconds:
             problem = f"it is longer than {self.max_seconds:g} s"
-            raise self._source.error(problem, "cut it into parts, or raise the limit")
+            raise TooLongError(self.path, problem, "cut it into parts, or raise the limit")
 
     def _native_blocks(self) -> Iterator[Block]:
         """Blocks as stored: from libsndfile, and from FFmpeg where libsndfile leaves off."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import onnxruntime as ort
@@ -145,7 +145,7 @@ class Classifier:
         *,
         threads: int | None = None,
         device: str = "cpu",
-    ) -> Classifier:
+    ) -> Self:
         """Open a bundle by path or shipped name.
 
         Parameters
@@ -174,10 +174,14 @@ class Classifier:
     def predict(self, path: str | Path, *, timeline: bool = False) -> Prediction:
         """Classify one file in this process; a file that fails raises AudioError."""
         chunks = log_mel_chunks(str(path), self.bundle.features)
+        return self.conclude(str(path), self.score(chunks, timeline=timeline))
+
+    def score(self, chunks: Iterable[Chunk], *, timeline: bool = False) -> TrackScores:
+        """Score one track from the chunks of its log-mel, at least one."""
         scorer = _Scorer(self, timeline)
         for chunk in chunks:
             scorer.push(chunk)
-        return self.conclude(str(path), scorer.finish())
+        return scorer.finish()
 
     def predict_many(
         self,

@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": "compare",
     "study": "study",
     "reproduce": "reproduce",
+    "serve": "serve",
     "info": "info",
     "doctor": "info",
 }

@@ -43,7 +43,7 @@ class AudioError(TsResformerError):
         return f"{self.path}: {self.reason}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _audio_error, (self.path, self.problem, self.remedy, self.status)
+        return _audio_error, (type(self), self.path, self.problem, self.remedy, self.status)
 
     @property
     def reason(self) -> str:
@@ -51,9 +51,27 @@ class AudioError(TsResformerError):
         return f"{self.problem}; {self.remedy}" if self.remedy else self.problem
 
 
-def _audio_error(path: str, problem: str, remedy: str, status: str) -> AudioError:
+class NotAudioError(AudioError):
+    """The content of a file is no audio."""
+
+
+class TooLongError(AudioError):
+    """A file holds more audio than may be decoded."""
+
+
+class ChildDiedError(AudioError):
+    """The process that decoded a file ended, by the file's fault or another's."""
+
+
+class StalledError(ChildDiedError):
+    """Decoding a file made no progress, or took too long."""
+
+
+def _audio_error(
+    kind: type[AudioError], path: str, problem: str, remedy: str, status: str
+) -> AudioError:
     """Rebuild an error that crossed a process boundary."""
-    return AudioError(path, problem, remedy, status=status)
+    return kind(path, problem, remedy, status=status)
 
 
 class ConfigError(TsResformerError, ValueError):

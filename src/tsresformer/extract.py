@@ -5,7 +5,7 @@ A track is an audio file, or one row of an array of log-mels, written ``X.npy#ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,13 +41,17 @@ class Chunk:
 
 
 def log_mel_chunks(
-    item: str, config: FeatureConfig, max_seconds: float = 86400.0
+    item: str,
+    config: FeatureConfig,
+    max_seconds: float = 86400.0,
+    listen: Callable[[NDArray[np.float32]], object] = lambda waveform: None,
 ) -> Iterator[Chunk]:
     """Yield the log-mel of one track; at least one chunk, or an AudioError.
 
     Parameters
     ----------
     item : path of an audio file, or ``X.npy#row``
+    listen : called with every block of the waveform, shape (n_samples,)
     """
     if is_row(item):
         log_mel = read_row(item, config.top_db)
@@ -60,6 +64,7 @@ def log_mel_chunks(
     with open_audio(item, config.sample_rate, max_seconds=max_seconds) as audio:
         for waveform in audio:
             alive()
+            listen(waveform)
             peak = max(peak, float(np.abs(waveform).max(initial=0)))
             held.append(stream.push(waveform))
             n_held += held[-1].shape[1]

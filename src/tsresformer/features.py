@@ -143,16 +143,20 @@ class LogMelStream:
 @functools.lru_cache(maxsize=8)
 def mel_filter_bank(config: FeatureConfig) -> Array:
     """Triangular mel filters of equal area (Slaney), shape (n_mels, n_fft // 2 + 1)."""
-    assert config.f_max is not None
-    edges = _mel_to_hz(
-        np.linspace(_hz_to_mel(config.f_min), _hz_to_mel(config.f_max), config.n_mels + 2)
-    )
+    edges = mel_edges(config)
     bins = np.fft.rfftfreq(config.n_fft, 1 / config.sample_rate)
     rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
     area = 2 / (edges[2:] - edges[:-2])
     bank = np.maximum(0, np.minimum(rising, falling)) * area[:, None]
     return bank.astype(np.float32)
+
+
+def mel_edges(config: FeatureConfig) -> NDArray[np.float64]:
+    """Hertz where the mel bands begin, peak and end, shape (n_mels + 2,): band m peaks at m + 1."""
+    assert config.f_max is not None
+    mels = np.linspace(_hz_to_mel(config.f_min), _hz_to_mel(config.f_max), config.n_mels + 2)
+    return _mel_to_hz(mels)
 
 
 @functools.lru_cache(maxsize=8)

@@ -25,9 +25,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tsresformer._child import REMEDY, alive, pack, receive, write
-from tsresformer.errors import AudioError, TsResformerError
+from tsresformer.errors import AudioError, ChildDiedError, StalledError, TsResformerError
 
-__all__ = ["ChildDiedError", "Children", "Event", "Limits", "alive", "n_cores", "stream"]
+__all__ = [
+    "Child",
+    "Children",
+    "Event",
+    "Limits",
+    "alive",
+    "cause_of_death",
+    "lost",
+    "n_cores",
+    "stream",
+]
 
 MAX_ITEM_CHARACTERS = 4096
 MAX_FAILED_STARTS = 3
@@ -63,10 +73,6 @@ class Limits:
     memory_bytes: int = 4 * 2**30
     stall_s: float = 20.0
     decoded_s: float = 86_400.0
-
-
-class ChildDiedError(AudioError):
-    """The child process that worked on a file died: the file's doing, or the machine's."""
 
 
 @dataclass(frozen=True)
@@ -146,12 +152,24 @@ class Children:
         self._pool.close()
 
 
-class _Worker:
-    """The parent's side of one child process."""
+class Child:
+    """The parent's side of one child process.
+
+    Parameters
+    ----------
+    job : the pickled function
+
+    Attributes
+    ----------
+    pending : items that were given and have neither end nor error yet
+    ready : whether it has said that it imported the function
+    replies : the descriptor that its messages arrive on
+    """
 
     def __init__(self, job: bytes, limits: Limits) -> None:
         self.pending: deque[tuple[int, str]] = deque()
         self.ready = False
+        self._status: int | None = None
         requests, self._requests = os.pipe()
         self.replies, replies = os.pipe()
         lifeline, self._lifeline = os.pipe()
@@ -173,16 +191,21 @@ class _Worker:
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        self._send((job, limits.memory_bytes, limits.stall_s))
+        self.send((job, limits.memory_bytes, limits.stall_s))
 
     def give(self, index: int, item: str) -> None:
         """Queue an item in the child."""
         self.pending.append((index, item))
-        self._send(item[:MAX_ITEM_CHARACTERS])  # no path is longer, and no pipe must fill up
+        self.send(item[:MAX_ITEM_CHARACTERS])  # no path is longer, and no pipe must fill up
 
-    def _send(self, value: Any) -> None:
+    def send(self, value: Any) -> None:
+        """Write a message to the child."""
         with contextlib.suppress(BrokenPipeError):  # a dead child is noticed when it is read
             write(self._requests, pack(value))
+
+    def has_message(self, timeout_ms: int) -> bool:
+        """Wait for a message, or for the child's death."""
+        return bool(_readable([self.replies], timeout_ms)) or self.is_dead()
 
     def receive(self) -> tuple[str, Any]:
         """Read the child's next message; ("dead", None) once there is none."""
@@ -195,19 +218,23 @@ class _Worker:
         return kind, value
 
     def is_dead(self) -> bool:
+        """Whether the process has ended."""
         return self._process.poll() is not None
 
     def kill(self) -> None:
+        """Let the kernel end the process; `close` waits for it."""
         self._process.kill()
 
     def close(self) -> int:
-        """End the child, and return its exit status."""
-        self._process.kill()
-        self._close_pipes()
-        try:
-            return self._process.wait(_KILL_S)
-        except subprocess.TimeoutExpired:  # stuck in the kernel, which ends it when it can
-            return -signal.SIGKILL
+        """End the child, if it is not, and return its exit status."""
+        if self._status is None:
+            self._process.kill()
+            self._close_pipes()
+            try:
+                self._status = self._process.wait(_KILL_S)
+            except subprocess.TimeoutExpired:  # stuck in the kernel, which ends it when it can
+                self._status = -signal.SIGKILL
+        return self._status
 
     def _close_pipes(self) -> None:
         for descriptor in (self._requests, self.replies, self._lifeline):
@@ -227,7 +254,7 @@ class _Pool:
         self._job, self._limits = pickle.dumps(function), limits
         self._items: Iterator[tuple[int, str]] = iter(())
         self._n_workers, self._in_flight = max(1, n_workers), max(1, in_flight)
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, Child] = {}
         self._waiting: deque[tuple[int, str]] = deque()
         self._n_failed_starts = 0
 
@@ -243,7 +270,7 @@ class _Pool:
         while self._look_ahead():
             worker = min(self._workers.values(), key=lambda w: len(w.pending), default=None)
             if not worker or (worker.pending and len(self._workers) < self._n_workers):
-                worker = _Worker(self._job, self._limits)
+                worker = Child(self._job, self._limits)
                 self._workers[worker.replies] = worker
             many_left = len(self._waiting) > self._n_workers
             if len(worker.pending) >= (self._in_flight if many_left else 1):
@@ -270,7 +297,7 @@ class _Pool:
                 if event:
                     yield event
 
-    def _handle(self, worker: _Worker) -> Event | None:
+    def _handle(self, worker: Child) -> Event | None:
         """Take one message of a child, and keep all children busy."""
         kind, value = worker.receive()
         if kind == "ready":
@@ -289,19 +316,19 @@ class _Pool:
         self.fill()
         return event
 
-    def _bury(self, worker: _Worker) -> Event | None:
+    def _bury(self, worker: Child) -> Event | None:
         """Replace a child that died; the item that it was working on is lost."""
-        lost = worker.pending.popleft() if worker.ready and worker.pending else None
+        victim = worker.pending.popleft() if worker.ready and worker.pending else None
         status = self._remove(worker)
-        cause = _cause_of_death(status, self._limits)
-        if lost:
-            return Event(*lost, "error", ChildDiedError(lost[1], cause, REMEDY))
+        if victim:
+            return Event(*victim, "error", lost(victim[1], status, self._limits))
         self._n_failed_starts += not worker.ready
         if self._n_failed_starts >= MAX_FAILED_STARTS:
+            cause = cause_of_death(status, self._limits)
             raise TsResformerError(f"a decoding process cannot start: {cause}")
         return None
 
-    def _remove(self, worker: _Worker) -> int:
+    def _remove(self, worker: Child) -> int:
         del self._workers[worker.replies]
         self._waiting.extendleft(reversed(worker.pending))
         return worker.close()
@@ -324,7 +351,14 @@ def _events(pool: _Pool) -> Generator[Event, None, None]:
         pool.close()
 
 
-def _cause_of_death(status: int, limits: Limits) -> str:
+def lost(item: str, status: int, limits: Limits) -> AudioError:
+    """Say that the child that worked on an item ended, with that exit status."""
+    kind = StalledError if status == -signal.SIGALRM else ChildDiedError
+    return kind(item, cause_of_death(status, limits), REMEDY)
+
+
+def cause_of_death(status: int, limits: Limits) -> str:
+    """Say in words why a child ended."""
     if status == -signal.SIGALRM:
         return f"the decoder made no progress for {limits.stall_s:g} s"
     if status == -signal.SIGKILL:

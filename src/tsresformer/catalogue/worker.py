@@ -17,9 +17,9 @@ from tsresformer.catalogue.fetch import UNREADABLE, fetched_chunks
 from tsresformer.catalogue.job import PARTS, Job
 from tsresformer.catalogue.places import EXTRA, parquet_bytes
 from tsresformer.classifier import Classifier, TrackScores
-from tsresformer.errors import AudioError, CatalogueError, require
+from tsresformer.errors import AudioError, CatalogueError, ChildDiedError, require
 from tsresformer.manifest import printable
-from tsresformer.workers import ChildDiedError, Children, Limits
+from tsresformer.workers import Children, Limits
 
 SUMMARY_KEY = b"tsresformer"
 MAX_BYTES = 2 * 2**30

@@ -25,6 +25,7 @@ EXTRAS = {
     "parquet": ("pyarrow",),
     "cluster": ("pyarrow", "ray"),
     "study": ("scikit-learn",),
+    "serve": ("fastapi", "uvicorn", "python-multipart", "prometheus-client", "httpx"),
     "train": ("torch", "pytorch-lightning", "tensorboard", "onnx", "onnxscript", "safetensors"),
 }
 

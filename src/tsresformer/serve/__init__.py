@@ -1,0 +1,1 @@
+"""The HTTP service: classification for clients that are not trusted."""

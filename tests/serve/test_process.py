@@ -1,0 +1,174 @@
+"""`tsresformer serve` as a process: its signals, its logs, its memory, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving import Process
+from tsresformer.bundle import Bundle, write_bundle
+
+Start = Callable[..., Process]
+
+
+def renamed(source: Path, name: str, temperature: float, out: Path) -> Bundle:
+    """A bundle of the same weights under another name."""
+    bundle = Bundle.load(source)
+    record = {k: v for k, v in bundle.record.items() if k not in ("format", "files", "sha256")}
+    record |= {"name": name, "temperature": temperature}
+    graph, weights = (
+        (bundle.path / file).read_bytes() for file in ("model.onnx", "model.safetensors")
+    )
+    return write_bundle(out, record, graph, weights, "# a card\n")
+
+
+def answers(port: int, piece: bytes, model: str, until: threading.Event) -> Iterator[int]:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        while not until.is_set():
+            yield client.post(f"/v1/predict?model={model}", content=piece).status_code
+
+
+def test_sighup_swaps_bundles_without_dropping_a_request(
+    process: Start, piece: bytes, tmp_path: Path
+) -> None:
+    first = renamed(Path("fma-small"), "mine", 1.0, tmp_path / "first")
+    second = renamed(Path("fma-small"), "mine", 3.0, tmp_path / "second")
+    link = tmp_path / "current"
+    link.symlink_to("first")
+    server = process("--model", "fma-small", "--model", str(link), "--decoders", "1")
+    done, statuses = threading.Event(), []
+    asking = threading.Thread(
+        target=lambda: statuses.extend(answers(server.port, piece, "mine", done))
+    )
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client:
+
+        def confidence() -> float:
+            answer = client.post("/v1/predict?model=mine&top=1", content=piece)
+            return float(answer.json()["probabilities"]["Electronic"])
+
+        sure = confidence()
+        asking.start()
+        link.unlink()
+        link.symlink_to("second")
+        os.kill(server.pid, signal.SIGHUP)
+        server.wait_for("bundles swapped")
+        listed = {m["name"]: m["sha256"] for m in client.get("/v1/models").json()["models"]}
+        assert listed["mine"] == second.hash != first.hash
+        assert confidence() < sure - 0.2
+
+        (tmp_path / "second" / "model.onnx").write_bytes(b"damaged")
+        os.kill(server.pid, signal.SIGHUP)
+        assert "damaged" in server.wait_for("the bundles were not swapped")
+        assert client.get("/readyz").status_code == 200
+        done.set()
+        asking.join(60)
+        assert len(statuses) > 2
+        assert set(statuses) == {200}
+        metrics = client.get("/metrics").text
+    assert f'tsresformer_model{{model="mine",sha256="{second.hash}"}} 1.0' in metrics
+    assert first.hash not in metrics
+    assert 'tsresformer_reloads_total{result="failed"} 1.0' in metrics
+
+
+def test_sigterm_finishes_what_runs(process: Start, piece: bytes) -> None:
+    server = process("--decoders", "1")
+    host = f"127.0.0.1:{server.port}"
+    with socket.create_connection(("127.0.0.1", server.port), 60) as link:
+        head = f"POST /v1/predict HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(piece)}\r\n\r\n"
+        link.sendall(head.encode() + piece[:-1])
+        time.sleep(0.3)
+        os.kill(server.pid, signal.SIGTERM)
+        time.sleep(0.5)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port), 5)
+        link.sendall(piece[-1:])
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while received := link.recv(65536):
+                answer += received
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"label":"Electronic"' in answer
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+    assert server.end() in (0, -signal.SIGTERM)
+    assert not children.exists()
+
+
+def test_three_gigabytes_are_refused_in_flat_memory(process: Start, piece: bytes) -> None:
+    server = process("--decoders", "1")
+    url = f"http://127.0.0.1:{server.port}/v1/predict"
+    assert httpx.post(url, content=piece, timeout=60).status_code == 200
+
+    def resident_mib() -> float:
+        return int(Path(f"/proc/{server.pid}/statm").read_text().split()[1]) * 4096 / 2**20
+
+    before, n_sent, peak, chunk = resident_mib(), 0, 0.0, bytes(2**20)
+    with socket.create_connection(("127.0.0.1", server.port), 20) as link:
+        head = f"POST /v1/predict HTTP/1.1\r\nhost: 127.0.0.1:{server.port}\r\n"
+        link.sendall(head.encode() + b"transfer-encoding: chunked\r\n\r\n")
+        link.settimeout(0.5)
+        with contextlib.suppress(OSError):
+            while n_sent < 3072:
+                link.sendall(b"100000\r\n" + chunk + b"\r\n")
+                n_sent += 1
+                peak = max(peak, resident_mib())
+                link.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    if link.recv(1, socket.MSG_PEEK):
+                        break
+                link.settimeout(5)
+        link.settimeout(10)
+        answer = link.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert 100 <= n_sent < 200
+    assert peak - before < 30
+    assert httpx.post(url, content=piece, timeout=60).status_code == 200
+
+
+def test_log_is_json_with_ids_and_without_content(process: Start, piece: bytes) -> None:
+    server = process("--decoders", "1", TSRESFORMER_SERVE_QUEUE="3")
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client:
+        files = {"file": ("private-name.ogg", piece)}
+        good = client.post("/v1/predict?top=2", files=files, headers={"x-request-id": "id-1"})
+        bad = client.post("/v1/predict", files={"file": ("private-name.txt", b"private words")})
+    server.end()
+    first, second = [r for r in server.records if r["message"] == "request"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["time"])
+    assert (first["request_id"], good.headers["x-request-id"]) == ("id-1", "id-1")
+    assert second["request_id"] == bad.json()["request_id"]
+    assert (first["method"], first["route"], first["status"]) == ("POST", "/v1/predict", 200)
+    assert first["received_bytes"] > len(piece)
+    assert (second["status"], second["problem"]) == (415, "not-audio")
+    assert "private" not in "".join(server.lines)
+
+
+def test_bundle_that_cannot_be_served_is_one_sentence(tmp_path: Path) -> None:
+    shutil.copytree(Bundle.load("fma-small").path, tmp_path / "twin")
+    busy = socket.create_server(("127.0.0.1", 0))
+    taken = busy.getsockname()[1]
+    for options, words in (
+        (["--model", str(tmp_path / "none")], "no such bundle"),
+        (["--model", "fma-small", "--model", str(tmp_path / "twin")], "is served already"),
+        (["--port", "70000"], "port = 70000"),
+        (["--port", str(taken)], "cannot listen there"),
+        (["--api-key-file", str(tmp_path / "none")], "the bearer key cannot be read"),
+    ):
+        command = [sys.executable, "-m", "tsresformer.cli", "serve", *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        last = done.stderr.splitlines()[-1]
+        assert done.returncode == 2, done.stderr
+        assert last.startswith("error: ") and words in last
+        assert "Traceback" not in done.stderr
+    busy.close()
