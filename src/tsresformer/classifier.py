@@ -282,9 +282,9 @@ class Classifier:
         second = self.bundle.features.frames_per_second
         length = n_slice_frames(self.bundle.slicing, self.bundle.features)
         window = max(length, round(TIMELINE_WINDOW_S * second))
-        starts = scores.fine_starts
+        starts, step = scores.fine_starts, TIMELINE_HOP_S * second
         for k in itertools.count():
-            start = round(k * TIMELINE_HOP_S * second)
+            start = round(k * step)  # in this order, as slices are cut: else a half rounds apart
             if not len(starts) or (k and start + window > starts[-1] + length):
                 return
             # The slice that starts with the window is one of them, so there is always one.
