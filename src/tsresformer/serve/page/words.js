@@ -1,0 +1,47 @@
+// Numbers and findings in words.
+
+export function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const hours = Math.floor(whole / 3600);
+  const minutes = Math.floor(whole / 60) % 60;
+  const rest = String(whole % 60).padStart(2, "0");
+  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
+}
+
+export const percent = (share) => `${Math.round(100 * share)} %`;
+
+export function hertz(value) {
+  return value < 1000 ? `${Math.round(value)} Hz` : `${(value / 1000).toFixed(value < 9950 ? 1 : 0)} kHz`;
+}
+
+export const genresOf = (label) => (label ?? "Silence").split("|").join(" + ");
+
+// What the page says below the genre.
+export function certainty({ track, unsure_below: threshold }) {
+  if (track.status === "silent") return "There is nothing to hear in it, so it has no genre.";
+  const [[, best], ...others] = Object.entries(track.probabilities);
+  if (!track.unsure) return `${percent(best)} confident.`;
+  const close = others.slice(0, 2).filter(([, share]) => share >= best / 2).map(([genre, share]) => `${genre} (${percent(share)})`);
+  const rivals = close.length ? ` It could as well be ${close.join(" or ")}.` : "";
+  return `The model is not sure. This is its best guess, at ${percent(best)}; it calls itself sure from ${percent(threshold)} up.${rivals}`;
+}
+
+export function describeWave({ waveform, seconds }) {
+  const loudest = indexOfMaximum(waveform.high.map((high, i) => high - waveform.low[i]));
+  return `Waveform of ${clock(seconds)}, loudest at ${clock(loudest * waveform.seconds_per_point)}.`;
+}
+
+export function describeMel({ log_mel: mel, attention, seconds }) {
+  const range = `${hertz(mel.mel_hz[0])} to ${hertz(mel.mel_hz.at(-1))}`;
+  const picture = `Loudness (brightness) of ${range}, low to high, over ${clock(seconds)}.`;
+  const places = [];
+  if (attention.time) places.push(`at ${clock(indexOfMaximum(attention.time) * mel.seconds_per_column)}`);
+  if (attention.frequency) places.push(`around ${hertz(mel.mel_hz[indexOfMaximum(attention.frequency)])}`);
+  if (!places.length) return `${picture} This model has no attention that could be drawn.`;
+  return `${picture} The model paid most attention ${places.join(" and ")}; what it paid least to is dimmed. `
+    + "The curves are stretched between their least and greatest value, which are close to each other.";
+}
+
+function indexOfMaximum(values) {
+  return values.reduce((best, value, i) => (value ?? -Infinity) > (values[best] ?? -Infinity) ? i : best, 0);
+}
