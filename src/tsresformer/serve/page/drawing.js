@@ -62,18 +62,20 @@ export function drawWave(canvas, { waveform, seconds }, stretches, labels) {
   drawTime(sheet, seconds, 0, width, bottom);
 }
 
-// Bars of three pixels, from the least to the greatest sample of what they stand for.
+// Bars from the least to the greatest sample of what they stand for.
 function drawSamples({ context, width, colour }, { low, high, seconds_per_point: each }, seconds, middle, reach) {
-  const n = Math.max(1, Math.floor(width / 3));
+  const n = Math.max(1, Math.floor(width / 5));
   const loudest = Math.max(0.05, ...high, ...low.map((value) => -value));
   context.fillStyle = colour("ink");
+  context.beginPath();
   for (let i = 0; i < n; i += 1) {
     const from = Math.min(low.length - 1, Math.floor(((i / n) * seconds) / each));
     const to = Math.max(from + 1, Math.min(low.length, Math.ceil((((i + 1) / n) * seconds) / each)));
     const top = (Math.max(...high.slice(from, to)) / loudest) * reach;
     const base = (Math.min(...low.slice(from, to)) / loudest) * reach;
-    context.fillRect((i / n) * width, middle - Math.max(top, 0.5), 2, Math.max(top, 0.5) - Math.min(base, -0.5));
+    context.roundRect((i / n) * width + 1, middle - Math.max(top, 1), 3, Math.max(top, 1) - Math.min(base, -1), 1.5);
   }
+  context.fill();
 }
 
 // The log-mel at one pixel a value, highest band on top; what attention dims, if there is any, is darker.
@@ -86,7 +88,7 @@ export function paintMel({ log_mel: mel, attention }, withAttention) {
   const overBands = withAttention && attention.frequency ? stretched(attention.frequency) : null;
   for (let column = 0; column < mel.n_columns; column += 1) {
     for (let band = 0; band < mel.n_mels; band += 1) {
-      const light = 0.3 + 0.7 * weight(overTime?.[column], overBands?.[band]);
+      const light = 0.4 + 0.6 * weight(overTime?.[column], overBands?.[band]);
       const from = 3 * bytes[column * mel.n_mels + band];
       const to = 4 * ((mel.n_mels - 1 - band) * mel.n_columns + column);
       for (let channel = 0; channel < 3; channel += 1) image.data[to + channel] = light * LOUDNESS_BYTES[from + channel];

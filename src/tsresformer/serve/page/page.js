@@ -40,12 +40,13 @@ function complain(error, retry) {
   const failure = error instanceof Failure ? error
     : new Failure("page", "Something went wrong on this page", String(error), "Load the page again.");
   again = retry;
+  at("problem-song").textContent = song?.name ?? "";
   at("problem-title").textContent = failure.headline;
   at("problem-detail").textContent = failure.detail;
   at("problem-remedy").textContent = failure.remedy;
   at("problem-id").textContent = failure.id ? `Request ${failure.id}` : "";
   at("key-form").hidden = failure.kind !== "unauthorised";
-  at("retry").hidden = failure.kind === "unauthorised";
+  at("retry").hidden = failure.final || failure.kind === "unauthorised";
   show("problem");
 }
 
@@ -65,7 +66,7 @@ async function start() {
 
 function describeModel() {
   const { name, protocol } = model();
-  at("protocol").textContent = protocol ? `${name} · trained on: ${protocol}` : name;
+  at("protocol").textContent = protocol ? `${name}, split protocol “${protocol}”` : name;
   at("card-link").href = `/v1/models/${encodeURIComponent(name)}/card`;
 }
 

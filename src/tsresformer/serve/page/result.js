@@ -4,7 +4,7 @@ import { fillWith, paintOf } from "./colours.js";
 import { drawMel, drawWave, melFrame, paintMel, prepare } from "./drawing.js";
 import { Player } from "./player.js";
 import { sharesOf, stretchAt, stretchesOf } from "./timeline.js";
-import { certainty, clock, describeMel, describeWave, genresOf, percent } from "./words.js";
+import { certainty, clock, describeMel, describeWave, genresOf, percent, sentence } from "./words.js";
 
 const FIRST_GENRES = 5;
 const STEP_S = 5;
@@ -32,9 +32,9 @@ export class Result {
     const { track, seconds } = analysis;
     Object.assign(this, { analysis, labels, stretches: stretchesOf(track.timeline, seconds) });
     at("song").textContent = `${song.name} · ${clock(seconds)}`;
-    at("verdict").textContent = genresOf(track.label);
+    at("verdict").textContent = genresOf(track.label) + (track.unsure ? "?" : "");
     at("certainty").textContent = certainty(analysis);
-    at("warning").textContent = analysis.warning;
+    at("warning").textContent = analysis.warning && sentence(analysis.warning);
     at("warning").hidden = !analysis.warning;
     at("chances").hidden = track.status === "silent";
     this.showGenres(false);
@@ -65,10 +65,10 @@ export class Result {
   }
 
   showStretches() {
-    at("legend").replaceChildren(...sharesOf(this.stretches, this.analysis.seconds).map(({ label, share }) => {
+    at("legend").replaceChildren(...sharesOf(this.stretches, this.analysis.seconds).map(({ label, share }, i) => {
       const swatch = element("canvas", { ariaHidden: "true" });
       swatch.dataset.genre = label ?? "";
-      return element("li", {}, swatch, genresOf(label), element("span", {}, percent(share)));
+      return element("li", {}, swatch, genresOf(label), element("span", {}, percent(share) + (i ? "" : " of the song")));
     }));
     at("stretches").replaceChildren(...this.stretches.map(({ label, start, end, share }) => {
       const from = element("button", { type: "button", ariaLabel: `Go to ${clock(start)}` }, clock(start));

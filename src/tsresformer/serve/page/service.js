@@ -1,5 +1,7 @@
 // Talks to the service. Every fault is a Failure, whose words may be shown.
 
+import { sentence } from "./words.js";
+
 let key = "";
 
 export function useKey(value) {
@@ -19,6 +21,8 @@ const HEADLINES = {
   "busy": "Many songs are waiting",
   "timeout": "This took too long",
 };
+// Sending the same song again would fail again.
+const FINAL = new Set(["too-large", "too-long", "not-audio", "undecodable", "incomplete"]);
 const REMEDIES = {
   "bad-request": "Try it again.",
   "slow-body": "Try again where the connection is better, or send a smaller file, such as an MP3.",
@@ -33,7 +37,7 @@ const REMEDIES = {
 export class Failure extends Error {
   constructor(kind, headline, detail, remedy = "", id = "") {
     super(detail);
-    Object.assign(this, { kind, headline, detail, remedy, id });
+    Object.assign(this, { kind, headline, detail, remedy, id, final: FINAL.has(kind) });
   }
 }
 
@@ -48,11 +52,7 @@ function failureOf(text, status, retryAfter) {
   const kind = String(problem.type ?? "").split(":").pop();
   const detail = problem.detail ? sentence(problem.detail) : `The service answered with status ${status}.`;
   const remedy = retryAfter ? `Try again in ${retryAfter} seconds.` : REMEDIES[kind] ?? "";
-  return new Failure(kind, HEADLINES[kind] ?? problem.title ?? "Something went wrong", detail, remedy, problem.request_id);
-}
-
-function sentence(text) {
-  return /[.!?]$/.test(text) ? text : `${text}.`;
+  return new Failure(kind, HEADLINES[kind] ?? problem.title ?? "Something went wrong", detail, remedy, status < 500 ? "" : problem.request_id);
 }
 
 function unreachable() {

@@ -8,10 +8,15 @@ export function clock(seconds) {
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 
-export const percent = (share) => `${Math.round(100 * share)} %`;
+export const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 
 export function hertz(value) {
-  return value < 1000 ? `${Math.round(value)} Hz` : `${(value / 1000).toFixed(value < 9950 ? 1 : 0)} kHz`;
+  return value < 1000 ? `${Math.round(value)}\u00a0Hz` : `${(value / 1000).toFixed(value < 9950 ? 1 : 0)}\u00a0kHz`;
+}
+
+export function sentence(text) {
+  const whole = /[.!?]$/.test(text) ? text : `${text}.`;
+  return whole.charAt(0).toUpperCase() + whole.slice(1);
 }
 
 export const genresOf = (label) => (label ?? "Silence").split("|").join(" + ");
@@ -20,10 +25,10 @@ export const genresOf = (label) => (label ?? "Silence").split("|").join(" + ");
 export function certainty({ track, unsure_below: threshold }) {
   if (track.status === "silent") return "There is nothing to hear in it, so it has no genre.";
   const [[, best], ...others] = Object.entries(track.probabilities);
-  if (!track.unsure) return `${percent(best)} confident.`;
+  if (!track.unsure) return `The model is ${percent(best)} sure of it.`;
   const close = others.slice(0, 2).filter(([, share]) => share >= best / 2).map(([genre, share]) => `${genre} (${percent(share)})`);
   const rivals = close.length ? ` It could as well be ${close.join(" or ")}.` : "";
-  return `The model is not sure. This is its best guess, at ${percent(best)}; it calls itself sure from ${percent(threshold)} up.${rivals}`;
+  return `The model is not sure. This is its best guess, at ${percent(best)}; below ${percent(threshold)} it is often wrong.${rivals}`;
 }
 
 export function describeWave({ waveform, seconds }) {
