@@ -101,15 +101,17 @@ class Process:
         return status
 
 
-def renamed(source: Path, name: str, temperature: float, out: Path) -> Bundle:
-    """A bundle of the same weights under another name."""
+def renamed(
+    source: Path, name: str, temperature: float, out: Path, card: str = "# a card\n", **more: Any
+) -> Bundle:
+    """A bundle of the same weights under another name, with more changes to its record."""
     bundle = Bundle.load(source)
     record = {k: v for k, v in bundle.record.items() if k not in ("format", "files", "sha256")}
-    record |= {"name": name, "temperature": temperature}
+    record |= {"name": name, "temperature": temperature, **more}
     graph, weights = (
         (bundle.path / file).read_bytes() for file in ("model.onnx", "model.safetensors")
     )
-    return write_bundle(out, record, graph, weights, "# a card\n")
+    return write_bundle(out, record, graph, weights, card)
 
 
 def problem(answer: httpx.Response, status: int, kind: str) -> str:
