@@ -40,7 +40,6 @@ export class Result {
     this.showGenres(false);
     this.showStretches();
     at("wave-text").textContent = describeWave(analysis);
-    at("mel-text").textContent = describeMel(analysis);
     at("attention-choice").hidden = !analysis.attention.time && !analysis.attention.frequency;
     at("stage").ariaValueMax = Math.round(seconds);
     this.player.load(song, seconds);
@@ -91,6 +90,7 @@ export class Result {
 
   drawMel() {
     const withAttention = at("attention").checked;
+    at("mel-text").textContent = describeMel(this.analysis, withAttention);
     drawMel(at("mel"), paintMel(this.analysis, withAttention), this.analysis, withAttention);
   }
 

@@ -36,13 +36,14 @@ export function describeWave({ waveform, seconds }) {
   return `Waveform of ${clock(seconds)}, loudest at ${clock(loudest * waveform.seconds_per_point)}.`;
 }
 
-export function describeMel({ log_mel: mel, attention, seconds }) {
+export function describeMel({ log_mel: mel, attention, seconds }, withAttention) {
   const range = `${hertz(mel.mel_hz[0])} to ${hertz(mel.mel_hz.at(-1))}`;
   const picture = `Loudness (brightness) of ${range}, low to high, over ${clock(seconds)}.`;
+  if (!attention.time && !attention.frequency) return `${picture} This model has no attention that could be drawn.`;
+  if (!withAttention) return picture;
   const places = [];
   if (attention.time) places.push(`at ${clock(indexOfMaximum(attention.time) * mel.seconds_per_column)}`);
   if (attention.frequency) places.push(`around ${hertz(mel.mel_hz[indexOfMaximum(attention.frequency)])}`);
-  if (!places.length) return `${picture} This model has no attention that could be drawn.`;
   return `${picture} The model paid most attention ${places.join(" and ")}; what it paid least to is dimmed. `
     + "The curves are stretched between their least and greatest value, which are close to each other.";
 }
