@@ -17,10 +17,10 @@ let work = null; // AbortController of what runs
 let recorder = null;
 let again = start; // what "Try again" does
 
-function show(section, title = section) {
+function show(section) {
   for (const each of SECTIONS) at(each).hidden = each !== section;
   at("status").textContent = "";
-  at(title === section ? `${section}-title` : title).focus({ preventScroll: true });
+  at(section === "result" ? "verdict" : `${section}-title`).focus({ preventScroll: true });
   window.scrollTo(0, 0);
 }
 
@@ -80,8 +80,9 @@ function listExamples(examples) {
 }
 
 function takeExample(name, url) {
+  const signal = begin("Fetching", name);
   return attempt(async () => {
-    const audio = await getBlob(url);
+    const audio = await getBlob(url, signal);
     take(new File([audio], name, { type: audio.type }));
   }, () => takeExample(name, url));
 }
@@ -93,29 +94,36 @@ function take(file) {
   return classify();
 }
 
-async function classify() {
+// Ends what runs, shows that something else does, and returns the signal that ends that.
+function begin(title, name) {
   work?.abort();
   work = new AbortController();
-  const { signal } = work;
   result.clear();
-  at("busy-name").textContent = song.name;
-  onSent(0);
+  at("busy-title").textContent = title;
+  at("busy-name").textContent = name;
+  at("progress").removeAttribute("value");
   show("busy");
+  return work.signal;
+}
+
+async function classify() {
+  const signal = begin("Sending", song.name);
   await attempt(async () => {
     const analysis = await analyse(song, at("model").value, { onSent, signal });
     result.fill(song, analysis, model().labels);
-    show("result", "verdict");
+    show("result");
     at("status").textContent = `${genresOf(analysis.track.label)}. ${at("certainty").textContent}`;
   }, classify);
 }
 
 function onSent(share) {
-  const title = share < 1 ? "Sending" : "Listening";
-  if (share < 1) at("progress").value = share;
-  else at("progress").removeAttribute("value");
-  if (at("busy-title").textContent === title) return;
-  at("busy-title").textContent = title;
-  at("status").textContent = title;
+  if (share < 1) {
+    at("progress").value = share;
+    return;
+  }
+  at("progress").removeAttribute("value");
+  at("busy-title").textContent = "Listening";
+  at("status").textContent = "Listening";
 }
 
 function another() {
@@ -171,12 +179,13 @@ async function discard() {
 async function showCard(event) {
   if (event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
+  const shown = SECTIONS.find((each) => !at(each).hidden);
   await attempt(async () => {
     const page = new DOMParser().parseFromString(await getText(at("card-link").href), "text/html");
     at("card-body").replaceChildren(...page.querySelector("main").childNodes);
     at("card").showModal();
     at("card-body").scrollTop = 0;
-  }, another);
+  }, () => show(shown));
 }
 
 function download() {

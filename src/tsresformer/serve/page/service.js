@@ -60,12 +60,12 @@ function unreachable() {
     "Check that you are online and try again. If it breaks with this song alone, the song may be larger than the service takes.");
 }
 
-async function get(path) {
+async function get(path, signal) {
   let answer;
   try {
-    answer = await fetch(path, key ? { headers: { authorization: `Bearer ${key}` } } : {});
-  } catch {
-    throw unreachable();
+    answer = await fetch(path, { signal, headers: key ? { authorization: `Bearer ${key}` } : {} });
+  } catch (error) {
+    throw error.name === "AbortError" ? error : unreachable();
   }
   if (!answer.ok) throw failureOf(await answer.text(), answer.status, answer.headers.get("retry-after"));
   return answer;
@@ -73,7 +73,7 @@ async function get(path) {
 
 export const getJson = async (path) => (await get(path)).json();
 export const getText = async (path) => (await get(path)).text();
-export const getBlob = async (path) => (await get(path)).blob();
+export const getBlob = async (path, signal) => (await get(path, signal)).blob();
 
 // Sends a song, and resolves to its analysis. XMLHttpRequest, since fetch tells no progress of uploads.
 export function analyse(song, model, { onSent, signal }) {
