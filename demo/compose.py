@@ -1,6 +1,7 @@
-"""The project's own music: its short piece, and a labelled set of tracks to train on.
+"""The project's own music: its short piece, a medley of its styles, and a labelled set to train on.
 
 python demo/compose.py piece demo/piece.ogg
+python demo/compose.py medley src/tsresformer/serve/music/medley.ogg
 python demo/compose.py set demo-out/my_music
 
 A style is a way of playing (see `styles.py`). An artist is a set of habits within a
@@ -35,6 +36,7 @@ Item = TypeVar("Item")
 
 SAMPLE_RATE = 22_050
 N_ARTISTS, N_TRACKS, SECONDS = 10, 4, 10.0
+MEDLEY_SECONDS = 30.0
 STEPS_A_BEAT = 4
 LOWEST_ROOT, N_ROOTS = 36, 12
 RMS_DBFS = (-21.0, -15.0)
@@ -126,6 +128,20 @@ def render_track(
     mix += artist.hiss * loudness * 3 * rng.standard_normal(mix.shape)
     mix = synth.fade(mix, sample_rate, 0.005, 0.02)
     return synth.master(mix, artist.rms_dbfs)[:, 0]
+
+
+def write_medley(path: str | Path, seconds: float = MEDLEY_SECONDS) -> None:
+    """Write one track of each style, one after the other, as Ogg Vorbis with its tags."""
+    with soundfile.SoundFile(
+        path, "w", SAMPLE_RATE, 1, format="OGG", subtype="VORBIS", compression_level=0.7
+    ) as file:
+        file.title = "Medley of five styles"
+        file.artist = "ts-resformer"
+        file.license = "Apache-2.0"
+        for style in STYLES:
+            waveform = render_track(make_artist(style, 0), 0, seconds)
+            for start in range(0, len(waveform), SAMPLE_RATE):
+                file.write(waveform[start : start + SAMPLE_RATE])
 
 
 def compose_set(
@@ -265,15 +281,18 @@ def _rng(*key: object) -> np.random.Generator:
 
 
 def main() -> int:
-    """Write the piece or the set, as the command line asks."""
+    """Write the piece, the medley or the set, as the command line asks."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("piece", "set"))
-    parser.add_argument("path", type=Path, help="the piece's file, or the set's folder")
+    parser.add_argument("what", choices=("piece", "medley", "set"))
+    parser.add_argument("path", type=Path, help="the file, or the set's folder")
     arguments = parser.parse_args()
     if arguments.what == "piece":
         piece.write(arguments.path)
+        return 0
+    if arguments.what == "medley":
+        write_medley(arguments.path)
         return 0
     from rich.progress import track
 

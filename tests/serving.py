@@ -10,11 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 import serve_functions
+from tsresformer.bundle import Bundle, write_bundle
 from tsresformer.serve.server import Server
 from tsresformer.serve.service import Service
 from tsresformer.serve.settings import Settings
@@ -97,6 +99,19 @@ class Process:
         status = self._process.wait(timeout_s)
         self._reader.join(10)
         return status
+
+
+def renamed(
+    source: Path, name: str, temperature: float, out: Path, card: str = "# a card\n", **more: Any
+) -> Bundle:
+    """A bundle of the same weights under another name, with more changes to its record."""
+    bundle = Bundle.load(source)
+    record = {k: v for k, v in bundle.record.items() if k not in ("format", "files", "sha256")}
+    record |= {"name": name, "temperature": temperature, **more}
+    graph, weights = (
+        (bundle.path / file).read_bytes() for file in ("model.onnx", "model.safetensors")
+    )
+    return write_bundle(out, record, graph, weights, card)
 
 
 def problem(answer: httpx.Response, status: int, kind: str) -> str:

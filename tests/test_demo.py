@@ -11,7 +11,7 @@ import soundfile
 
 import piece
 import synth
-from compose import N_ARTISTS, compose_set, make_artist, render_track
+from compose import N_ARTISTS, compose_set, make_artist, render_track, write_medley
 from styles import STYLES, VOICES
 
 RATE = 22_050
@@ -122,3 +122,13 @@ def test_patterns_are_one_bar_long(name: str, style: object) -> None:
         for pattern in patterns:
             assert len(pattern) in (0, n_steps), (name, part, pattern)
     assert {voice for pool in style.voices.values() for voice in pool} <= set(VOICES)
+
+
+def test_medley_is_one_track_of_each_style(tmp_path: Path) -> None:
+    write_medley(tmp_path / "medley.ogg", seconds=2.0)
+    medley, rate = soundfile.read(tmp_path / "medley.ogg")
+    assert (len(medley), rate) == (len(STYLES) * 2 * RATE, RATE)
+    for number, style in enumerate(STYLES):
+        track = render_track(make_artist(style, 0), 0, 2.0)
+        heard = medley[number * 2 * RATE : (number + 1) * 2 * RATE]
+        assert np.corrcoef(track, heard)[0, 1] > 0.95, style

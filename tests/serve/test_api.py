@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import io
 import json
 import re
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import soundfile
 
 from audio_files import tone, write
 from serving import problem, serving
@@ -179,7 +181,9 @@ def test_models_are_listed_with_their_cards(client: httpx.Client, offline: Class
 def test_example_can_be_listened_to_in_parts_and_classified(
     client: httpx.Client, piece: bytes
 ) -> None:
-    (example,) = client.get("/v1/examples").json()["examples"]
+    example, medley = client.get("/v1/examples").json()["examples"]
+    with soundfile.SoundFile(io.BytesIO(client.get(medley["url"]).content)) as file:
+        assert (file.title, file.frames / file.samplerate) == (medley["title"], medley["seconds"])
     answer = client.get(example["url"])
     assert (answer.content, answer.headers["content-type"]) == (piece, "audio/ogg")
     part = client.get(example["url"], headers={"range": "bytes=100-199"})

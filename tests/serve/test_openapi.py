@@ -37,6 +37,7 @@ def test_document_lists_every_route_and_every_problem() -> None:
         "/v1/analyse",
         "/v1/models",
         "/v1/models/{name}",
+        "/v1/models/{name}/card",
         "/v1/examples",
         "/v1/examples/{name}",
         "/healthz",

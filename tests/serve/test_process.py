@@ -18,21 +18,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving import Process
-from tsresformer.bundle import Bundle, write_bundle
+from serving import Process, renamed
+from tsresformer.bundle import Bundle
 
 Start = Callable[..., Process]
-
-
-def renamed(source: Path, name: str, temperature: float, out: Path) -> Bundle:
-    """A bundle of the same weights under another name."""
-    bundle = Bundle.load(source)
-    record = {k: v for k, v in bundle.record.items() if k not in ("format", "files", "sha256")}
-    record |= {"name": name, "temperature": temperature}
-    graph, weights = (
-        (bundle.path / file).read_bytes() for file in ("model.onnx", "model.safetensors")
-    )
-    return write_bundle(out, record, graph, weights, "# a card\n")
 
 
 def answers(port: int, piece: bytes, model: str, until: threading.Event) -> Iterator[int]:

@@ -10,8 +10,13 @@ from tsresformer.serve.problems import Problem
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "piece.ogg": {
-        "title": "The project's own piece, five styles",
+        "title": "Seven Lanterns",
         "seconds": 27.5,
+        "licence": "Apache-2.0",
+    },
+    "medley.ogg": {
+        "title": "Medley of five styles",
+        "seconds": 150.0,
         "licence": "Apache-2.0",
     },
 }

@@ -13,12 +13,13 @@ import numpy as np
 from fastapi import APIRouter, Query, Request
 from numpy.typing import NDArray
 from starlette.datastructures import UploadFile
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from tsresformer.bundle import Bundle
 from tsresformer.classifier import Prediction
 from tsresformer.features import mel_edges
 from tsresformer.serve import examples, schemas
+from tsresformer.serve.cards import card_page
 from tsresformer.serve.fetch import Fetcher
 from tsresformer.serve.openapi import BATCH_BODY, ONE_FILE_BODY, problems
 from tsresformer.serve.pictures import attention_by_band, attention_by_column
@@ -116,6 +117,16 @@ def _add_lists(router: APIRouter, service: Service) -> None:
         """Show a bundle with its model card."""
         bundle = service.shelf.get(name).bundle
         return JSONResponse({**_model(bundle), "card": bundle.card()})
+
+    @router.get(
+        "/models/{name}/card",
+        responses={200: {"content": {"text/html": {}}}, **problems(404, 422)},
+        response_class=Response,
+    )
+    def card(name: str) -> Response:
+        """Show the model card of a bundle as a page."""
+        bundle = service.shelf.get(name).bundle
+        return HTMLResponse(card_page(bundle.name, bundle.card()))
 
     @router.get("/examples", response_model=schemas.ExampleList)
     def example_list() -> Response:
