@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from bands import TINY
 
+from bands import TINY
 from tsresformer.errors import ConfigError
 from tsresformer.training.processes import Processes
 from tsresformer.training.run import Run
