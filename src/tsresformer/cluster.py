@@ -86,6 +86,7 @@ def run_on_ray(
     own = not ray.is_initialized()
     try:
         if own:
+            ray._private.worker._worker_logs_enabled = False  # else a dead worker is told on stdout
             _connect(ray, n_workers, address)
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
