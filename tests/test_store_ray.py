@@ -122,6 +122,7 @@ def test_a_killed_driver_takes_everything_along_and_can_be_run_again(whole, tmp_
     assert {name: (out / name).stat().st_mtime_ns for name in finished} == finished
 
 
-def test_an_address_is_for_ray(tmp_path, capsys):
-    code = cli.run(["features", "m.csv", "-o", str(tmp_path / "s"), "--address", "auto"])
-    assert (code, capsys.readouterr().err) == (2, "error: --address auto: is for --engine ray\n")
+@pytest.mark.parametrize("option", ["--address auto", "--pin", "--no-pin"])
+def test_what_is_for_ray_alone_is_refused_without_it(tmp_path, capsys, option):
+    code = cli.run(["features", "m.csv", "-o", str(tmp_path / "s"), *option.split()])
+    assert (code, capsys.readouterr().err) == (2, f"error: {option}: is for --engine ray\n")

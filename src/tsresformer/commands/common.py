@@ -56,12 +56,14 @@ def engine_options(default: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def check_engine(engine: str, address: str | None) -> Engine:
-    """Return the engine, unless an option is given that is not for it."""
+def check_engine(engine: str, address: str | None, pin: bool | None = None) -> Engine:
+    """Return the engine, unless an option is given that is for Ray alone and the engine is not."""
     if engine == "ray":
         return "ray"
     if address:
         raise TsResformerError(f"--address {address}: is for --engine ray")
+    if pin is not None:
+        raise TsResformerError(f"--{'pin' if pin else 'no-pin'}: is for --engine ray")
     return "local"
 
 

@@ -50,7 +50,7 @@ def features(
     from tsresformer.progress import meter
     from tsresformer.store import build_store, feature_config
 
-    chosen = check_engine(engine, address)
+    chosen = check_engine(engine, address, pin)
     tracks = Manifest.read(manifest)
     wanted = feature_config(tracks, config)
     with meter("log-mels", len(tracks.tracks)) as bar:
