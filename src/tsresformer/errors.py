@@ -98,6 +98,10 @@ class CatalogueError(TsResformerError):
     """A catalogue cannot be classified, or its folder belongs to something else."""
 
 
+class ClusterError(TsResformerError):
+    """Ray cannot be started or reached, or gave up."""
+
+
 class TrainingError(TsResformerError):
     """Training cannot start or cannot go on."""
 

@@ -1,58 +1,47 @@
 """The feature store: log-mels of whole tracks, memory-mapped.
 
-A store is a folder. Tracks lie in manifest order in shards of `TRACKS_PER_SHARD`: the frames of
-``shard-00000.npy``, shape (n_frames, n_mels), and what is known of each track in
-``shard-00000.json``, written after it. ``store.json`` is written last and makes the store
-whole: the FeatureConfig, the manifest's key, and the hash of every shard. A build that was
-killed goes on with the first missing shard and ends with the same bytes.
+A store is a folder. Tracks lie in manifest order in shards of `TRACKS_PER_SHARD`. ``store.json`` is
+written last and makes the store whole: the FeatureConfig, the manifest's key, and the hash of
+every shard. A build that was killed goes on with the first missing shard and ends with the same
+bytes, whatever engine computes the shards.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
-import shutil
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsresformer.bundle import Bundle, shipped_bundles
-from tsresformer.check import judge
+from tsresformer.cluster import Engine, run_on_ray
 from tsresformer.config import FeatureConfig, load_features, resolved
 from tsresformer.datasets.arrays import is_row, row_dtype
-from tsresformer.errors import AudioError, ConfigError, StoreError
-from tsresformer.extract import Chunk, log_mel_chunks
+from tsresformer.errors import ConfigError, StoreError
 from tsresformer.features import bytes_to_decibels
-from tsresformer.files import atomic_write, hold_folder, sha256_file, write_json
-from tsresformer.manifest import Manifest, Track, listed, printable
-from tsresformer.workers import Limits, stream
+from tsresformer.files import hold_folder, sha256_file, write_json
+from tsresformer.manifest import Manifest, Track, listed
+from tsresformer.shards import (
+    ShardBuilder,
+    StoredTrack,
+    array_name,
+    is_whole,
+    read_tracks,
+    source_of,
+    tracks_name,
+)
+from tsresformer.workers import Limits
 
 FORMAT = 1
 MARKER = "store.json"
 BEGUN = "store-begun.json"
 TRACKS_PER_SHARD = 64
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTrack:
-    """One track of a store; `n_frames` is 0 when it has no features.
-
-    `source` is the name of the file (and row) that the features come from, without its folder.
-    """
-
-    track_id: str
-    source: str
-    n_frames: int
-    seconds: float
-    status: str
-    error: str
 
 
 class FeatureStore:
@@ -110,7 +99,7 @@ class FeatureStore:
         foreign = [
             t.track_id
             for t in usable
-            if t.track_id not in self.tracks or self.tracks[t.track_id].source != _source(t)
+            if t.track_id not in self.tracks or self.tracks[t.track_id].source != source_of(t)
         ]
         if foreign:
             raise StoreError(
@@ -122,7 +111,7 @@ class FeatureStore:
     def verify(self) -> None:
         """Compare every file with its hash; raise StoreError naming the damaged one."""
         for i, digests in enumerate(self._shards):
-            for name, digest in zip((_array_name(i), _tracks_name(i)), digests, strict=True):
+            for name, digest in zip((array_name(i), tracks_name(i)), digests, strict=True):
                 path = self.folder / name
                 if not path.is_file() or sha256_file(path) != digest:
                     raise StoreError(
@@ -134,16 +123,16 @@ class FeatureStore:
         return [t for t in self.tracks.values() if not t.n_frames]
 
     def _shard_tracks(self, shard: int) -> list[StoredTrack]:
-        return _read_tracks(self.folder / _tracks_name(shard))
+        return read_tracks(self.folder / tracks_name(shard))
 
     @cached_property
     def _arrays(self) -> list[NDArray[Any]]:
-        arrays = [_map_array(self.folder / _array_name(i)) for i in range(len(self._shards))]
+        arrays = [_map_array(self.folder / array_name(i)) for i in range(len(self._shards))]
         for i, array in enumerate(arrays):
             expected = (sum(t.n_frames for t in self._shard_tracks(i)), self.features.n_mels)
             if array.shape != expected:
                 raise StoreError(
-                    f"{self.folder / _array_name(i)}: is {array.shape}, its tracks need "
+                    f"{self.folder / array_name(i)}: is {array.shape}, its tracks need "
                     f"{expected}; delete the folder and rebuild it"
                 )
         return arrays
@@ -164,7 +153,10 @@ def build_store(
     features: FeatureConfig,
     out: str | Path,
     *,
+    engine: Engine = "local",
     n_workers: int = 1,
+    address: str | None = None,
+    pin: bool = False,
     limits: Limits | None = None,
     on_track: Callable[[StoredTrack], None] = lambda track: None,
 ) -> FeatureStore:
@@ -172,38 +164,38 @@ def build_store(
 
     Parameters
     ----------
+    n_workers : processes that decode; with Ray, workers with one such process each
+    address, pin : as of `run_on_ray`; for that engine alone
     on_track : called for each track as it is done, also for those of earlier runs
 
     Raises
     ------
+    ClusterError : Ray cannot be reached, or gives up
     StoreError : the folder holds a store of other features or another manifest
     """
-    out, record = Path(out), _identity(manifest, features)
+    out, record, limits = Path(out), _identity(manifest, features), limits or Limits()
     with _claim(out, record):
         shards = [
             manifest.tracks[i : i + TRACKS_PER_SHARD]
             for i in range(0, len(manifest.tracks), TRACKS_PER_SHARD)
         ]
-        pending = [i for i in range(len(shards)) if not (out / _tracks_name(i)).is_file()]
-        for i in set(range(len(shards))) - set(pending):
-            for stored in _read_tracks(out / _tracks_name(i)):
-                on_track(stored)
-        results: dict[int, dict[str, _Result]] = {i: {} for i in pending}
-        jobs = [(i, track) for i in pending for track in shards[i]]
-        for result in _extract(jobs, out, record, n_workers, limits or Limits()):
-            on_track(result.stored)
-            results[result.shard][result.stored.track_id] = result
-            if len(results[result.shard]) == len(shards[result.shard]):
-                finished = results.pop(result.shard)
-                in_order = [finished[track.track_id] for track in shards[result.shard]]
-                _write_shard(out, result.shard, in_order, record)
-        if not (out / MARKER).exists():
-            record["shards"] = [
-                [sha256_file(out / name) for name in (_array_name(i), _tracks_name(i))]
-                for i in range(len(shards))
-            ]
-            write_json(out / MARKER, record)
-            (out / BEGUN).unlink()
+        for i in range(len(shards)):
+            if is_whole(out, i):
+                for stored in read_tracks(out / tracks_name(i)):
+                    on_track(stored)
+        jobs = [(i, tracks) for i, tracks in enumerate(shards) if not is_whole(out, i)]
+        if engine == "local" or not jobs:
+            with contextlib.closing(ShardBuilder(out, record, limits, n_workers)) as builder:
+                for stored in builder.build(jobs):
+                    on_track(stored)
+        else:
+            prepare = partial(ShardBuilder, Path(os.path.abspath(out)), record, limits)
+            for finished in run_on_ray(
+                prepare, jobs, n_workers=n_workers, address=address, pin=pin
+            ):
+                for stored in finished:
+                    on_track(stored)
+        _complete(out, record, len(shards))
     store = FeatureStore.open(out)
     store.verify()
     return store
@@ -227,86 +219,6 @@ def feature_config(manifest: Manifest, source: str | None = None) -> FeatureConf
             "leave --features out, or import the audio"
         )
     return wanted
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """A track of shard `shard`; its frames, if it has any, wait in a file without a name."""
-
-    shard: int
-    stored: StoredTrack
-    frames: IO[bytes] | None = None
-
-
-def _extract(
-    jobs: list[tuple[int, Track]], out: Path, record: dict[str, Any], n_workers: int, limits: Limits
-) -> Iterator[_Result]:
-    """Features of each track, as they come; long tracks never lie in memory."""
-    features = FeatureConfig(**record["features"])
-    wanted = [(shard, track) for shard, track in jobs if track.usable]
-    for shard, track in jobs:
-        if not track.usable:
-            yield _Result(shard, _without(track, track.status, track.error))
-    function = partial(log_mel_chunks, config=features, max_seconds=limits.decoded_s)
-    spools: dict[int, tuple[IO[bytes], Chunk]] = {}
-    paths = (track.path for _, track in wanted)
-    for event in stream(function, paths, n_workers=n_workers, limits=limits):
-        if event.kind == "chunk":
-            if event.index in spools:
-                spool, _ = spools[event.index]
-            else:
-                spool = TemporaryFile(dir=out)  # noqa: SIM115 (closed with its shard)
-            spool.write(_compact(event.value.log_mel.T, record["dtype"], features).tobytes())
-            last = dataclasses.replace(event.value, log_mel=event.value.log_mel[:, :0])
-            spools[event.index] = (spool, last)
-            continue
-        shard, track = wanted[event.index]
-        if event.kind == "error":
-            error: AudioError = event.value
-            spools.pop(event.index, None)
-            yield _Result(shard, _without(track, error.status, error.reason))
-        else:
-            spool, last = spools.pop(event.index)
-            stored = _stored(track, last, spool.tell(), record)
-            yield _Result(shard, stored, spool if stored.n_frames else None)
-
-
-def _stored(track: Track, last: Chunk, n_bytes: int, record: dict[str, Any]) -> StoredTrack:
-    """Keep a complete track that can be heard; say why any other is left out."""
-    seconds = round(last.seconds, 3)
-    status, error = judge(track, seconds, silent=last.silent)
-    if status != "ok":
-        return _without(track, status, error, seconds)
-    n_frames = n_bytes // (record["features"]["n_mels"] * np.dtype(record["dtype"]).itemsize)
-    return StoredTrack(track.track_id, _source(track), n_frames, seconds, "ok", last.warning)
-
-
-def _compact(frames: NDArray[np.float32], dtype: str, features: FeatureConfig) -> NDArray[Any]:
-    """Decibels as the store keeps them."""
-    if dtype == "uint8":
-        frames = np.rint((frames + features.top_db) * (255 / features.top_db))
-    return frames.astype(dtype)
-
-
-def _without(track: Track, status: str, error: str, seconds: float = 0.0) -> StoredTrack:
-    return StoredTrack(track.track_id, _source(track), 0, seconds, status, error)
-
-
-def _source(track: Track) -> str:
-    return printable(track.path.rpartition("/")[2])
-
-
-def _write_shard(out: Path, shard: int, results: list[_Result], record: dict[str, Any]) -> None:
-    shape = (sum(r.stored.n_frames for r in results), record["features"]["n_mels"])
-    header = {"descr": np.dtype(record["dtype"]).str, "fortran_order": False, "shape": shape}
-    with atomic_write(out / _array_name(shard), "wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for result in results:
-            if result.frames is not None:
-                with result.frames as frames:
-                    frames.seek(0)
-                    shutil.copyfileobj(frames, file)
-    write_json(out / _tracks_name(shard), [asdict(r.stored) for r in results])
 
 
 def _identity(manifest: Manifest, features: FeatureConfig) -> dict[str, Any]:
@@ -334,11 +246,29 @@ def _claim(out: Path, record: dict[str, Any]) -> Iterator[None]:
         ]
         if strangers and not (out / BEGUN).exists() and not (out / MARKER).exists():
             raise StoreError(f"{out}: holds other files ({strangers[0]}, ...); name a new folder")
-        for leftover in out.glob(".shard-*"):
-            leftover.unlink()
+        _sweep(out)
         if not (out / MARKER).exists():
             write_json(out / BEGUN, record)
         yield
+
+
+def _complete(out: Path, record: dict[str, Any], n_shards: int) -> None:
+    """Write the marker of a store whose shards are all there, unless it has one."""
+    _sweep(out)  # of workers that were killed
+    if (out / MARKER).exists():
+        return
+    record["shards"] = [
+        [sha256_file(out / name) for name in (array_name(i), tracks_name(i))]
+        for i in range(n_shards)
+    ]
+    write_json(out / MARKER, record)
+    (out / BEGUN).unlink()
+
+
+def _sweep(out: Path) -> None:
+    """Remove what was begun and never got its name."""
+    for leftover in out.glob(".shard-*"):
+        leftover.unlink(missing_ok=True)
 
 
 def _same_identity(out: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -364,24 +294,9 @@ def _read_record(path: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def _read_tracks(path: Path) -> list[StoredTrack]:
-    try:
-        return [StoredTrack(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
-        raise StoreError(f"{path}: damaged ({error}); delete the folder and rebuild it") from None
-
-
 def _map_array(path: Path) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: damaged ({error}); delete the folder and rebuild it") from None
     return array
-
-
-def _array_name(shard: int) -> str:
-    return f"shard-{shard:05d}.npy"
-
-
-def _tracks_name(shard: int) -> str:
-    return f"shard-{shard:05d}.json"

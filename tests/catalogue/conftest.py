@@ -13,8 +13,6 @@ from catalogue_outputs import N_TRACKS, PART_TRACKS
 from tsresformer.catalogue import places
 from tsresformer.catalogue.run import run
 
-os.environ.setdefault("RAY_worker_niceness", "0")  # tests share the machine, and must not starve
-
 
 @pytest.fixture(scope="session")
 def music(tiny_music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

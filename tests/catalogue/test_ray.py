@@ -4,31 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
-from catalogue_outputs import (
-    N_PARTS,
-    N_TRACKS,
-    PART_TRACKS,
-    alive,
-    descendants,
-    hashes_of,
-    ray_workers,
-    rows_of,
-)
+from catalogue_outputs import N_PARTS, N_TRACKS, PART_TRACKS, hashes_of, rows_of
+from processes import alive, descendants, ray_workers, wait_for
 from tsresformer.catalogue.run import run, status
-from tsresformer.errors import CatalogueError
+from tsresformer.errors import ClusterError
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(600)]
-
-
-def wait_for(condition, seconds=120.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def parts_in(out):
@@ -140,5 +124,5 @@ def test_what_stops_a_worker_is_one_sentence(tiny_bundle, tmp_path):
 
 
 def test_a_cluster_that_is_not_there_is_one_sentence(music, tiny_bundle, tmp_path):
-    with pytest.raises(CatalogueError, match=r"no Ray at auto: .*; see to it"):
+    with pytest.raises(ClusterError, match=r"no Ray at auto: .*; see to it"):
         run(str(music), str(tmp_path / "out"), str(tiny_bundle), address="auto")

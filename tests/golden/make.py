@@ -1,4 +1,4 @@
-"""Write what the shipped bundles say of the project's piece of music: python tests/golden/make.py."""
+"""Write what the shipped bundles say of the project's piece: python tests/golden/make.py."""
 
 import json
 from pathlib import Path

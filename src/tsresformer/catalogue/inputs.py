@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tsresformer.catalogue.places import EXTRA, is_remote, persistent, remote_files, resolve
+from tsresformer.catalogue.places import is_remote, persistent, remote_files, resolve
+from tsresformer.cluster import EXTRA
 from tsresformer.datasets import walk
 from tsresformer.errors import CatalogueError, ManifestError, require
 from tsresformer.manifest import csv_table, printable

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from tsresformer.bundle import Bundle
 from tsresformer.catalogue.inputs import COLUMNS, Listed, classify, open_input, tracks
-from tsresformer.catalogue.places import EXTRA, Place, is_remote, parquet_bytes, place
+from tsresformer.catalogue.places import Place, is_remote, parquet_bytes, place
+from tsresformer.cluster import EXTRA
 from tsresformer.errors import CatalogueError, require
 
 FORMAT = 1

@@ -16,10 +16,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from tsresformer.cluster import EXTRA
 from tsresformer.errors import CatalogueError, require
 from tsresformer.files import atomic_write, check_writable, hold_folder
 
-EXTRA = "cluster"
 ATTEMPTS = 3
 FIRST_PAUSE_S = 0.5
 TIMEOUT_S = 8.0

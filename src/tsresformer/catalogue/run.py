@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 from tsresformer.bundle import Bundle
-from tsresformer.catalogue.engines import run_locally, run_on_ray
 from tsresformer.catalogue.job import Job, begin
-from tsresformer.catalogue.places import place
-from tsresformer.catalogue.worker import PartSummary, Settings, n_failed, read_summary
+from tsresformer.catalogue.places import is_remote, place
+from tsresformer.catalogue.worker import (
+    PartSummary,
+    Settings,
+    Worker,
+    bundle_files,
+    n_failed,
+    read_summary,
+)
+from tsresformer.cluster import Engine, run_on_ray
+from tsresformer.cores import take_cores
 from tsresformer.errors import CatalogueError
-
-Engine = Literal["ray", "local"]
 
 _READERS = 16
 """Threads that read the parts' footers, which in an object store are requests."""
@@ -84,6 +93,7 @@ def run(
     engine: Engine = "ray",
     n_workers: int = 1,
     address: str | None = None,
+    pin: bool = False,
     part_tracks: int | None = None,
     settings: Settings | None = None,
     on_start: Callable[[Job, int], None] = lambda job, n_done: None,
@@ -95,12 +105,14 @@ def run(
     ----------
     source, output, model : as the options ``--input``, ``--output``, ``--model`` take them
     address : of a Ray cluster; None starts a Ray on this machine
+    pin : whether the workers keep to as many cores, and no other worker uses them
     part_tracks : tracks in a part; None for the default
     on_start : called once with the run and the number of tracks that are done
     on_part : called for each part that is finished now
 
     Raises
     ------
+    ClusterError : Ray cannot be reached, or gives up
     CatalogueError : `output` holds something else or is in use, or the inputs cannot be listed
     BundleError : no such model
     """
@@ -112,15 +124,35 @@ def run(
         parts = [part for part in range(job.record.n_parts) if part not in finished]
         on_start(job, sum(map(job.record.n_tracks_of, finished)))
         if parts and engine == "local":
-            local = dataclasses.replace(settings, n_children=n_workers)
-            for summary in run_locally(output, bundle, parts, local):
-                on_part(summary)
+            computed = _run_locally(output, bundle, parts, settings, n_workers, pin)
         elif parts:
-            for summary in run_on_ray(
-                output, bundle, parts, settings, n_workers=n_workers, address=address
-            ):
-                on_part(summary)
+            where = output if is_remote(output) else os.path.abspath(output)
+            prepare = partial(Worker, where, bundle_files(bundle), settings)
+            computed = run_on_ray(prepare, parts, n_workers=n_workers, address=address, pin=pin)
+        else:
+            computed = iter(())
+        for summary in computed:
+            on_part(summary)
     return status(output)
+
+
+def _run_locally(
+    output: str,
+    bundle: Bundle,
+    parts: Sequence[int],
+    settings: Settings,
+    n_children: int,
+    pin: bool,
+) -> Iterator[PartSummary]:
+    """Compute parts in this process, with `n_children` that decode."""
+    settings = dataclasses.replace(settings, n_children=n_children)
+    with contextlib.ExitStack() as held:
+        for core in take_cores(n_children) if pin else []:
+            held.enter_context(core)
+        worker = Worker(output, bundle_files(bundle), settings)
+        held.callback(worker.close)
+        for part in parts:
+            yield worker.do(part)
 
 
 def _add_up(job: Job, summaries: Iterable[PartSummary]) -> Status:

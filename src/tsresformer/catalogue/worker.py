@@ -12,11 +12,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tsresformer.bundle import CARD, GRAPH, RECORD, WEIGHTS, Bundle
-from tsresformer.catalogue.cores import take_cores
 from tsresformer.catalogue.fetch import UNREADABLE, fetched_chunks
 from tsresformer.catalogue.job import PARTS, Job
-from tsresformer.catalogue.places import EXTRA, parquet_bytes
+from tsresformer.catalogue.places import parquet_bytes
 from tsresformer.classifier import Classifier, TrackScores
+from tsresformer.cluster import EXTRA
 from tsresformer.errors import AudioError, CatalogueError, ChildDiedError, require
 from tsresformer.manifest import printable
 from tsresformer.workers import Children, Limits
@@ -49,11 +49,9 @@ class Settings:
     Parameters
     ----------
     n_children : processes that decode, and threads of the network
-    pin : whether the worker keeps to as many cores, and no other worker uses them
     """
 
     n_children: int = 1
-    pin: bool = False
     limits: Limits = field(default_factory=Limits)
     max_bytes: int = MAX_BYTES
 
@@ -62,7 +60,6 @@ class Worker:
     """Computes parts, one after another, and writes them."""
 
     def __init__(self, output: str, bundle: Mapping[str, bytes], settings: Settings) -> None:
-        self._cores = take_cores(settings.n_children) if settings.pin else []
         self._job = Job.open(output)
         self._classifier = _unpack(bundle, settings.n_children)
         if self._classifier.bundle.hash != self._job.record.model_sha256:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from tsresformer.commands.common import (
+    check_engine,
+    engine_options,
     json_text,
     output_option,
     shown,
@@ -15,7 +17,7 @@ from tsresformer.commands.common import (
     warn_of_leak,
     write_text,
 )
-from tsresformer.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK, TsResformerError, require
+from tsresformer.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK, require
 from tsresformer.workers import n_cores
 
 if TYPE_CHECKING:
@@ -56,13 +58,7 @@ def catalogue() -> None:
     type=click.IntRange(1),
     help="Workers, of one core each.  [default: one a core of this machine]",
 )
-@click.option("--engine", type=click.Choice(["ray", "local"]), default="ray", show_default=True)
-@click.option("--address", help="Of a Ray cluster, such as auto.  [default: a Ray of its own]")
-@click.option(
-    "--pin/--no-pin",
-    default=None,
-    help="Keep each worker to a core of its own.  [default: pin without --address]",
-)
+@engine_options(default="ray")
 @click.option("--part-tracks", type=click.IntRange(1), help="Tracks in a part.  [default: 100]")
 @click.option(
     "--max-bytes", type=click.IntRange(1), help="Largest file to fetch.  [default: 2 GiB]"
@@ -98,10 +94,8 @@ def run(
     from tsresformer.progress import meter
 
     require("pyarrow", "cluster")
-    if engine == "local" and address:
-        raise TsResformerError(f"--address {address}: is for --engine ray")
+    chosen = check_engine(engine, address)
     warn_of_leak(model, Bundle.load(model).protocol)
-    settings = Settings(pin=not address if pin is None else pin, max_bytes=max_bytes or MAX_BYTES)
     try:
         with meter("listing") as bar:
             pace = _Pace(bar)
@@ -109,11 +103,12 @@ def run(
                 source,
                 output,
                 model,
-                engine="local" if engine == "local" else "ray",
+                engine=chosen,
                 n_workers=workers or n_cores(),
                 address=address,
+                pin=not address if pin is None else pin,
                 part_tracks=part_tracks,
-                settings=settings,
+                settings=Settings(max_bytes=max_bytes or MAX_BYTES),
                 on_start=pace.start,
                 on_part=pace.count,
             )

@@ -9,13 +9,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tsresformer.errors import require
+from tsresformer.errors import TsResformerError, require
 from tsresformer.files import atomic_write, check_writable
 from tsresformer.workers import n_cores
+
+if TYPE_CHECKING:
+    from tsresformer.cluster import Engine
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,6 +39,32 @@ def workers_option(command: Command) -> Command:
         show_default="one a core",
         help="Processes that decode.",
     )(command)
+
+
+def engine_options(default: str) -> Callable[[Command], Command]:
+    """`--engine`, `--address` and `--pin`; see `check_engine`."""
+
+    def decorate(command: Command) -> Command:
+        pin = "Keep each worker to a core of its own.  [default: pin without --address]"
+        address = "Of a Ray cluster, such as auto.  [default: a Ray of its own]"
+        command = click.option("--pin/--no-pin", default=None, help=pin)(command)
+        command = click.option("--address", help=address)(command)
+        return click.option(
+            "--engine", type=click.Choice(["ray", "local"]), default=default, show_default=True
+        )(command)
+
+    return decorate
+
+
+def check_engine(engine: str, address: str | None, pin: bool | None = None) -> Engine:
+    """Return the engine, unless an option is given that is for Ray alone and the engine is not."""
+    if engine == "ray":
+        return "ray"
+    if address:
+        raise TsResformerError(f"--address {address}: is for --engine ray")
+    if pin is not None:
+        raise TsResformerError(f"--{'pin' if pin else 'no-pin'}: is for --engine ray")
+    return "local"
 
 
 def output_options(command: Command) -> Command:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 CODE = (
-    "import os, threading, time; from tsresformer.catalogue.cores import take_cores; "
+    "import os, threading, time; from tsresformer.cores import take_cores; "
     "threading.Thread(target=time.sleep, args=(60,), daemon=True).start(); "
     "held = take_cores(1); "
     "tasks = map(int, os.listdir('/proc/self/task')); "
