@@ -498,7 +498,7 @@ def test_busy_service_and_broken_connection_can_be_tried_again(
 def test_example_and_card_that_cannot_be_fetched(visit: Callable[..., Visit]) -> None:
     it = visit()
     fetched: list[Route] = []
-    it.page.route("**/v1/examples/*", fetched.append)
+    it.page.route("**/v1/examples/*", lambda route: fetched.append(route))
     title = it.page.get_by_role("button", name="Seven Lanterns")
     title.click()
     expect(it.page.locator("#busy-title")).to_have_text("Fetching")
