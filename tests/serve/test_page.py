@@ -1,15 +1,10 @@
-"""The page in a real browser, against a real server."""
+"""The page in a real browser, against a real server: what is shown, and what can be done."""
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,144 +12,14 @@ import httpx
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import expect
 
 from audio_files import tone, write
-from serve_functions import POISON
-from serving import SMALL, renamed, serving
-from tsresformer.bundle import Bundle
-from tsresformer.serve.settings import Settings
+from browsing import DESKTOP, TELEPHONE, TEXT, Open, clock, percent
 
 pytestmark = pytest.mark.browser
 
-DESKTOP, TELEPHONE = (1280, 900), (360, 740)
-TEXT = ("notes.txt", "text/plain", b"These are notes, not music.\n" * 40)
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-PROBLEM = "application/problem+json"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        stop = pytest.fail if os.environ.get("TSRESFORMER_REQUIRE_BROWSER") else pytest.skip
-        stop("needs Chromium; on Debian: apt-get install chromium")
-    options = ["--mute-audio", "--use-fake-device-for-media-stream"]
-    if os.geteuid() == 0:
-        options.append("--no-sandbox")
-    expect.set_options(timeout=30_000)  # cores may be busy
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=options)
-        yield browser
-        browser.close()
-
-
-CARD = """# doubtful
-
-<script>alert(1)</script>
-
-| metric | value |
-|---|---|
-| accuracy | 0.5 |
-"""
-
-
-@pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The shipped model, less sure of itself, and under another name."""
-    folder = tmp_path_factory.mktemp("second") / "doubtful.bundle"
-    return renamed(Path("fma-small"), "doubtful", 2.0, folder, CARD, unsure_below=0.99)
-
-
-@pytest.fixture(scope="module")
-def server(second: Bundle) -> Iterator[httpx.Client]:
-    usual = Settings()
-    limits = {name: getattr(usual, name) for name in SMALL if name != "decoders"}
-    with serving(models=("fma-small", str(second.path)), **limits) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def song(piece_path: Path) -> Path:
-    return Path(os.environ.get("TSRESFORMER_TEST_AUDIO") or piece_path)
-
-
-@dataclass
-class Visit:
-    """One browser window on the page, and what it asked for and complained of."""
-
-    page: Page
-    requested: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-
-    def upload(self, file: Path | tuple[str, str, bytes]) -> dict[str, Any]:
-        """Give a file to the page's own input, and return what the service answered."""
-        if isinstance(file, tuple):
-            name, kind, data = file
-            payload: Any = {"name": name, "mimeType": kind, "buffer": data}
-        else:
-            payload = file
-        with self.page.expect_response("**/v1/analyse?*") as answer:
-            self.page.set_input_files("#file", payload)
-        expect(self.page.locator("#busy")).to_be_hidden()
-        return dict(answer.value.json())
-
-    def shows(self, analysis: dict[str, Any]) -> None:
-        """Check that the page shows this result."""
-        track = analysis["track"]
-        mark = "?" if track["unsure"] else ""
-        expect(self.page.locator("#verdict")).to_have_text(f"{track['label'] or 'Silence'}{mark}")
-        expect(self.page.locator("#verdict")).to_be_visible()
-
-    def until(self, expression: str) -> None:
-        """Wait for an expression; the page's own policy lets no script be made there."""
-        end = time.monotonic() + 30
-        while not self.page.evaluate(expression):
-            assert time.monotonic() < end, expression
-            self.page.wait_for_timeout(30)
-
-    def value(self) -> str:
-        """Position as it is told to assistive technology."""
-        return str(self.page.get_attribute("#stage", "aria-valuetext"))
-
-    def position(self) -> int:
-        return int(self.page.get_attribute("#stage", "aria-valuenow") or -1)
-
-
-@pytest.fixture
-def visit(chromium: Browser, server: httpx.Client) -> Iterator[Callable[..., Visit]]:
-    """Open the page; at the end, no request went elsewhere and nothing was complained of."""
-    visits: list[Visit] = []
-
-    def open_page(
-        size: tuple[int, int] = DESKTOP, url: str = str(server.base_url), **options: Any
-    ) -> Visit:
-        width, height = size
-        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
-        visit = Visit(context.new_page())
-        visits.append(visit)
-        context.on("request", lambda request: visit.requested.append(request.url))
-        visit.page.on("console", lambda message: visit.complaints.append(message.text))
-        visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-        visit.page.goto(url)
-        return visit
-
-    yield open_page
-    for visit in visits:
-        visit.page.context.close()
-    for visit in visits:
-        hosts = {httpx.URL(url).host for url in visit.requested if not url.startswith("blob:")}
-        assert hosts == {"127.0.0.1"}, hosts
-        # Chromium reports each status from 400 up; what the page itself does wrong is not among it.
-        assert [c for c in visit.complaints if not c.startswith("Failed to load resource")] == []
-
-
-def percent(share: float) -> str:
-    return f"{int(100 * share + 0.5)}\N{NO-BREAK SPACE}%"
-
-
-def clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def middles(analysis: dict[str, Any]) -> list[tuple[float, str]]:
@@ -173,7 +38,7 @@ def genre_at(analysis: dict[str, Any], seconds: float) -> str:
 
 
 def test_song_is_shown_as_the_service_tells_it(
-    visit: Callable[..., Visit], server: httpx.Client, song: Path
+    visit: Open, server: httpx.Client, song: Path
 ) -> None:
     it = visit()
     analysis, page = it.upload(song), it.page
@@ -216,9 +81,7 @@ def test_song_is_shown_as_the_service_tells_it(
     assert page.get_attribute("#stage", "aria-valuemax") == str(int(seconds + 0.5))
 
 
-def test_log_mel_is_painted_value_by_value_and_attention_over_it(
-    visit: Callable[..., Visit], song: Path
-) -> None:
+def test_log_mel_is_painted_value_by_value_and_attention_over_it(visit: Open, song: Path) -> None:
     it = visit()
     analysis, page = it.upload(song), it.page
     read = """async attention => {
@@ -251,9 +114,7 @@ def test_log_mel_is_painted_value_by_value_and_attention_over_it(
     assert page.locator("#mel").screenshot() != shot
 
 
-def test_playhead_follows_clicks_drags_and_the_playing_song(
-    visit: Callable[..., Visit], song: Path
-) -> None:
+def test_playhead_follows_clicks_drags_and_the_playing_song(visit: Open, song: Path) -> None:
     it = visit()
     analysis, page = it.upload(song), it.page
     seconds = analysis["seconds"]
@@ -297,7 +158,7 @@ def test_playhead_follows_clicks_drags_and_the_playing_song(
     expect(page.get_by_role("button", name="Play")).to_be_visible()
 
 
-def test_silence_has_no_genre(visit: Callable[..., Visit], tmp_path: Path) -> None:
+def test_silence_has_no_genre(visit: Open, tmp_path: Path) -> None:
     it = visit()
     it.shows(it.upload(write(tmp_path / "silence.wav", np.zeros((48000 * 2, 1), np.float32))))
     expect(it.page.locator("#verdict")).to_have_text("Silence")
@@ -306,7 +167,7 @@ def test_silence_has_no_genre(visit: Callable[..., Visit], tmp_path: Path) -> No
 
 
 def test_file_that_the_browser_cannot_play_is_explored_all_the_same(
-    visit: Callable[..., Visit], tmp_path: Path
+    visit: Open, tmp_path: Path
 ) -> None:
     it = visit()
     it.upload(write(tmp_path / "tone.aiff", tone(8)))
@@ -319,7 +180,7 @@ def test_file_that_the_browser_cannot_play_is_explored_all_the_same(
 # What can be done
 
 
-def test_everything_is_done_by_the_keyboard(visit: Callable[..., Visit], piece_path: Path) -> None:
+def test_everything_is_done_by_the_keyboard(visit: Open, piece_path: Path) -> None:
     it = visit()
     page, keyboard = it.page, it.page.keyboard
     page.on("filechooser", lambda chooser: chooser.set_files(piece_path))
@@ -368,7 +229,7 @@ def test_everything_is_done_by_the_keyboard(visit: Callable[..., Visit], piece_p
     expect(page.locator("#card-link")).to_be_focused()
 
 
-def test_song_is_dropped(visit: Callable[..., Visit], piece_path: Path) -> None:
+def test_song_is_dropped(visit: Open, piece_path: Path) -> None:
     it = visit()
     transfer = it.page.evaluate_handle(
         """async () => {
@@ -387,9 +248,7 @@ def test_song_is_dropped(visit: Callable[..., Visit], piece_path: Path) -> None:
     expect(it.page.locator("#song")).to_contain_text("dropped.ogg")
 
 
-def test_example_and_a_model_that_is_not_sure(
-    visit: Callable[..., Visit], server: httpx.Client
-) -> None:
+def test_example_and_a_model_that_is_not_sure(visit: Open, server: httpx.Client) -> None:
     it = visit()
     example = server.get("/v1/examples").json()["examples"][0]
     with it.page.expect_response("**/analyse?*") as first:
@@ -409,7 +268,7 @@ def test_example_and_a_model_that_is_not_sure(
     expect(it.page.locator("#protocol")).to_contain_text("doubtful, split protocol “official”")
 
 
-def test_card_of_the_model_explains_its_accuracy(visit: Callable[..., Visit]) -> None:
+def test_card_of_the_model_explains_its_accuracy(visit: Open) -> None:
     it = visit()
     it.page.get_by_label("Model", exact=True).select_option("doubtful")
     link = it.page.get_by_role("link", name="How its accuracy was measured")
@@ -423,7 +282,7 @@ def test_card_of_the_model_explains_its_accuracy(visit: Callable[..., Visit]) ->
     expect(card).to_be_hidden()
 
 
-def test_microphone_is_recorded(visit: Callable[..., Visit]) -> None:
+def test_microphone_is_recorded(visit: Open) -> None:
     it = visit(permissions=["microphone"])
     it.page.get_by_role("button", name="Record").click()
     expect(it.page.locator("#recorded")).to_have_text("0:02")
@@ -439,135 +298,11 @@ def test_microphone_is_recorded(visit: Callable[..., Visit]) -> None:
     assert it.position() == int(analysis["seconds"] + 0.5)
 
 
-def test_missing_permission_is_explained(visit: Callable[..., Visit]) -> None:
+def test_missing_permission_is_explained(visit: Open) -> None:
     it = visit()
     it.page.get_by_role("button", name="Record").click()
     expect(it.page.get_by_role("heading", name="The microphone is not allowed")).to_be_focused()
     expect(it.page.get_by_role("alert")).to_contain_text("Allow it in the browser's settings")
-
-
-# What goes wrong
-
-
-def test_text_file_is_refused_in_words(visit: Callable[..., Visit], piece_path: Path) -> None:
-    it = visit()
-    problem = it.upload(TEXT)
-    assert problem["type"].endswith(":not-audio")
-    expect(it.page.get_by_role("heading", name="This is not a song")).to_be_focused()
-    alert = it.page.get_by_role("alert")
-    expect(alert).to_contain_text("This is no audio: it looks like text; check what it is, or ")
-    expect(it.page.get_by_role("button", name="Try again")).to_be_hidden()
-    it.page.get_by_role("button", name="Another song").click()
-    expect(it.page.locator("#start-title")).to_be_focused()
-    it.shows(it.upload(piece_path))
-
-
-def test_busy_service_and_broken_connection_can_be_tried_again(
-    visit: Callable[..., Visit], piece_path: Path
-) -> None:
-    it = visit()
-    answers = [
-        lambda route: route.abort(),
-        lambda route: route.fulfill(
-            status=503,
-            headers={"retry-after": "2"},
-            content_type=PROBLEM,
-            body=json.dumps({"type": "urn:ts-resformer:problem:busy", "detail": "too many"}),
-        ),
-        lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"),
-    ]
-
-    def answer(route: Route) -> None:
-        answers.pop(0)(route) if answers else route.continue_()
-
-    it.page.route("**/v1/analyse?*", answer)
-    it.page.set_input_files("#file", piece_path)
-    for heading, text in [
-        ("The service cannot be reached", "Check that you are online and try again."),
-        ("Many songs are waiting", "Too many. Try again in 2 seconds."),
-        ("Something went wrong", "The service answered with status 502."),
-    ]:
-        expect(it.page.get_by_role("heading", name=heading)).to_be_focused()
-        shown = " ".join(it.page.get_by_role("alert").inner_text().split())
-        assert text in shown
-        it.page.get_by_role("button", name="Try again").click()
-    expect(it.page.locator("#verdict")).to_be_focused()
-    assert not answers
-
-
-def test_example_and_card_that_cannot_be_fetched(visit: Callable[..., Visit]) -> None:
-    it = visit()
-    fetched: list[Route] = []
-    it.page.route("**/v1/examples/*", fetched.append)
-    title = it.page.get_by_role("button", name="Seven Lanterns")
-    title.click()
-    expect(it.page.locator("#busy-title")).to_have_text("Fetching")
-    it.page.get_by_role("button", name="Cancel").click()
-    expect(it.page.locator("#start-title")).to_be_focused()
-    it.page.unroute("**/v1/examples/*")
-    title.click()
-    expect(it.page.locator("#verdict")).to_be_focused()
-    assert len(fetched) == 1
-
-    it.page.route("**/card", lambda route: route.abort())
-    it.page.get_by_role("link", name="How its accuracy was measured").click()
-    expect(it.page.get_by_role("heading", name="The service cannot be reached")).to_be_focused()
-    it.page.get_by_role("button", name="Try again").click()
-    expect(it.page.locator("#verdict")).to_be_focused()
-
-
-def test_work_is_cancelled(
-    visit: Callable[..., Visit], server: httpx.Client, piece_path: Path
-) -> None:
-    it = visit()
-    it.page.set_input_files(
-        "#file", {"name": "slow.mp3", "mimeType": "audio/mpeg", "buffer": POISON + b"work 300"}
-    )
-    expect(it.page.locator("#busy-title")).to_have_text("Listening")
-    expect(it.page.locator("#busy-name")).to_have_text("slow.mp3")
-    assert it.page.get_attribute("#progress", "value") is None
-    it.page.get_by_role("button", name="Cancel").click()
-    expect(it.page.locator("#start-title")).to_be_focused()
-    it.shows(it.upload(piece_path))
-    assert "tsresformer_requests_inside 0.0" in server.get("/metrics").text
-
-
-def test_upload_shows_its_progress(visit: Callable[..., Visit], tmp_path: Path) -> None:
-    it = visit()
-    # Slow enough that the upload can be watched: 4 MB at 2 MB/s.
-    link = it.page.context.new_cdp_session(it.page)
-    link.send("Network.enable")
-    link.send(
-        "Network.emulateNetworkConditions",
-        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 2e6},
-    )
-    shares = it.page.evaluate(
-        """async () => {
-            const { analyse } = await import("/static/service.js");
-            const shares = [];
-            const song = new File([new Uint8Array(4e6)], "zeros.bin");
-            const signal = new AbortController().signal;
-            await analyse(song, "fma-small", { onSent: (share) => shares.push(share), signal })
-                .catch((failure) => shares.push(failure.kind));
-            return shares;
-        }"""
-    )
-    assert shares.pop() == "not-audio"
-    assert shares == sorted(shares)
-    assert shares[-1] == 1
-    assert len({share for share in shares if 0 < share < 1}) >= 2
-
-
-def test_key_is_asked_for_and_used(visit: Callable[..., Visit], piece_path: Path) -> None:
-    with serving(api_key="open sesame", decoders=1) as client:
-        it = visit(url=str(client.base_url))
-        expect(it.page.get_by_role("heading", name="This service asks for a key")).to_be_focused()
-        it.page.get_by_label("Key of this service").fill("open sesame")
-        it.page.get_by_role("button", name="Use the key").click()
-        expect(it.page.locator("#example-list button").first).to_be_visible()
-        it.shows(it.upload(piece_path))
-        it.page.get_by_role("link", name="How its accuracy was measured").click()
-        expect(it.page.locator("#card")).to_contain_text("no artist on both sides")
 
 
 # How it looks
@@ -577,7 +312,7 @@ def test_key_is_asked_for_and_used(visit: Callable[..., Visit], piece_path: Path
     ("size", "scheme"), [(DESKTOP, "light"), (TELEPHONE, "dark")], ids=["desktop", "telephone"]
 )
 def test_every_state_is_accessible_and_fits(
-    visit: Callable[..., Visit], song: Path, size: tuple[int, int], scheme: str
+    visit: Open, song: Path, size: tuple[int, int], scheme: str
 ) -> None:
     it = visit(size, color_scheme=scheme, reduced_motion="reduce", has_touch=size == TELEPHONE)
     page, axe = it.page, Axe()
@@ -609,7 +344,7 @@ def test_every_state_is_accessible_and_fits(
     check("card as a page")
 
 
-def test_reduced_motion_stops_animations(visit: Callable[..., Visit], piece_path: Path) -> None:
+def test_reduced_motion_stops_animations(visit: Open, piece_path: Path) -> None:
     names = "getComputedStyle(document.querySelector('#genres .fill')).animationName"
     found = {}
     for wish in ("no-preference", "reduce"):
