@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import click
 import numpy as np
@@ -340,7 +341,11 @@ def test_ctrl_c_keeps_what_was_classified(tiny_music, tiny_bundle, tmp_path):
         start_new_session=True,
         text=True,
     )
-    time.sleep(2.5)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not children.read_text():  # no decoder yet
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(2)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -134,8 +134,12 @@ def parts_of(out):
 
 
 def test_ctrl_c_goes_on(music, tiny_bundle, tmp_path):
-    out = tmp_path / "out"
-    arguments = ["run", "--input", str(music), "--output", str(out), "--model", str(tiny_bundle)]
+    out, many = tmp_path / "out", tmp_path / "many"
+    many.mkdir()
+    source = next(music.rglob("*.flac"))
+    for i in range(2000):  # more than any machine classifies before it is interrupted
+        os.link(source, many / f"{i}.flac")
+    arguments = ["run", "--input", str(many), "--output", str(out), "--model", str(tiny_bundle)]
     arguments += ["--engine", "local", "--part-tracks", "2"]
     process = subprocess.Popen(
         [*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True
