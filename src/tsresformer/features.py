@@ -12,6 +12,7 @@ Stevens, Volkmann & Newman 1937 (the mel scale, in Slaney's variant as librosa h
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +97,7 @@ class LogMelStream:
         self.config = config
         self._window, self._filters = _window(config), _filter_groups(config)
         self._windowed = np.empty((FRAMES_PER_BLOCK, config.n_fft))
-        self._spectrum = np.empty((FRAMES_PER_BLOCK, config.n_fft // 2 + 1), dtype=np.complex64)
+        self._spectrum: Any = np.empty((FRAMES_PER_BLOCK, config.n_fft // 2 + 1), np.complex64)
         # The samples of one group of frames, without those that no frame looks at.
         self._step = min(config.hop_length, config.n_fft)
         self._held = np.zeros((FRAMES_PER_BLOCK - 1) * self._step + config.n_fft, dtype=np.float32)
