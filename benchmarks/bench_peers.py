@@ -119,7 +119,9 @@ class _Clips(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
 
         waveform, _ = librosa.load(self._files[index], sr=self._config.sample_rate)
         log_mel = librosa_log_mel(waveform, self._config)
-        return torch.from_numpy(np.resize(log_mel.T, (self._n_frames, log_mel.shape[0])).T.copy()), 0
+        return torch.from_numpy(
+            np.resize(log_mel.T, (self._n_frames, log_mel.shape[0])).T.copy()
+        ), 0
 
 
 def student_loop(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,18 +44,24 @@ def nothing() -> None:
     """Stand in for a peer that is missing."""
 
 
-def cases(files: Sequence[Path], home: Path) -> Iterator[Case]:
+def cases(files: Sequence[Path], home: Path, groups: Collection[str]) -> Iterator[Case]:
     """All comparisons, each prepared when its turn comes.
 
     Parameters
     ----------
     files : audio of about 30 s each
     home : an empty folder for what has to be prepared
+    groups : which of them
     """
-    yield from _features(files)
-    yield from _predict(files)
-    yield from _network()
-    yield from _training(files, home)
+    makers = {
+        "features": lambda: _features(files),
+        "predict": lambda: _predict(files),
+        "network": _network,
+        "training": lambda: _training(files, home),
+    }
+    for name, make in makers.items():
+        if name in groups:
+            yield from make()
 
 
 def decode(files: Sequence[Path], sample_rate: int | None = None) -> None:
@@ -243,9 +249,7 @@ def _eager(network: TSResformer, x: torch.Tensor) -> None:
 def _training(files: Sequence[Path], home: Path) -> Iterator[Case]:
     bundle = Bundle.load("fma-small")
     batch_size = max(2, len(files) // 2 * 2)
-    config = load_config(
-        "fma_small", [f"train.batch_size={batch_size}", "train.epoch_slices=1"]
-    )
+    config = load_config("fma_small", [f"train.batch_size={batch_size}", "train.epoch_slices=1"])
     epoch, network = _epoch(files, config, bundle.features, home)
     length = n_slice_frames(config.slicing, bundle.features)
     yield Case(

@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [--full] [--audio FOLDER] [--core N] [-o benchmarks/latest.json]
 
-Everything runs in one thread on one core, and what is compared runs in turn, round after round; each
-ratio is the median over the rounds. FOLDER holds audio files of about 30 s; without it, the
+Everything runs in one thread on one core, and what is compared runs in turn, round after round;
+each ratio is the median over the rounds. FOLDER holds audio files of about 30 s; without it, the
 project's own piece is encoded as mp3. `--table docs/performance.md` also writes the table and the
 plot of the growth beside it.
 """
@@ -33,6 +33,7 @@ SINGLE_THREADED = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
 CLIP_S = 30
+GROUPS = ("features", "predict", "network", "training")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--core", type=int, help="default: the last one allowed")
     parser.add_argument("--files", type=int, help="default: 8; full: 32")
     parser.add_argument("--rounds", type=int, help="default: 7; full: 21")
+    parser.add_argument(
+        "--cpu", action="store_true", help="processor time, where other programs run as well"
+    )
     parser.add_argument("--only", default="", help="rows whose name or peer holds this text")
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "benchmarks" / "latest.json")
     parser.add_argument("--table", type=Path, help="Markdown file to put the table into")
@@ -53,7 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         files = given(options.audio, n_files) if options.audio else encoded(home, n_files)
-        rows = compare(files, home, options.rounds or (21 if options.full else 7), options.only)
+        rows = compare(
+            files,
+            home,
+            options.rounds or (21 if options.full else 7),
+            only=options.only,
+            cpu=options.cpu,
+        )
         options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
         if options.table:
             fits = grow(files, options.table.with_name("growth.svg"), 9 if options.full else 5)
@@ -99,18 +109,27 @@ def encode(path: Path, stereo: object, rate: int) -> None:
             container.mux(stream.encode(part))
 
 
-def compare(files: Sequence[Path], home: Path, rounds: int, only: str = "") -> list[Row]:
+def compare(
+    files: Sequence[Path],
+    home: Path,
+    rounds: int,
+    *,
+    only: str = "",
+    cpu: bool = False,
+    groups: Sequence[str] = GROUPS,
+) -> list[Row]:
     """Measure all cases."""
     import torch
 
     from bench_rows import cases
-    from measure import measure
+    from measure import measure, processor_time
 
     torch.set_num_threads(1)
     rows = []
-    for case in cases(files, home):
+    clock = processor_time if cpu else time.perf_counter
+    for case in cases(files, home, groups):
         if only in f"{case.name} {case.peer}":
-            rows.append(measure(case, rounds))
+            rows.append(measure(case, rounds, clock))
             print(line(rows[-1]), flush=True)
     return rows
 
@@ -168,7 +187,9 @@ def grow(files: Sequence[Path], plot: Path, n_steps: int) -> str:
         axis.loglog(sizes, np.exp(factor) * np.array(sizes) ** power, label=f"power {power:.2f}")
         axis.set(xlabel=name, ylabel="seconds")
         axis.legend()
-        lines.append(f"- {name}: from {sizes[0]:g} to {sizes[-1]:g}, cost grows as size^{power:.2f}")
+        lines.append(
+            f"- {name}: from {sizes[0]:g} to {sizes[-1]:g}, cost grows as size^{power:.2f}"
+        )
     figure.savefig(plot)
     return "\n".join(lines) + f"\n\n![cost against size]({plot.name})\n"
 
