@@ -39,10 +39,10 @@ test-all: setup
 	$(BIN)/python -m pytest -m ""
 
 bench: bench-setup
-	$(BIN)/python benchmarks/run.py --table docs/performance.md $${AUDIO:+--audio "$$AUDIO"}
+	$(BIN)/python benchmarks/bench.py --table docs/performance.md $${AUDIO:+--audio "$$AUDIO"}
 
 bench-full: bench-setup
-	$(BIN)/python benchmarks/run.py --full --table docs/performance.md $${AUDIO:+--audio "$$AUDIO"}
+	$(BIN)/python benchmarks/bench.py --full --table docs/performance.md $${AUDIO:+--audio "$$AUDIO"}
 
 bench-setup: setup
 	@$(BIN)/python -c 'import essentia, transformers' 2>/dev/null || \

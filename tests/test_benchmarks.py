@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+import bench
 import bench_rows
-import run
 from measure import Case, measure
 from tsresformer.audio import probe
 
@@ -25,13 +25,13 @@ def test_a_ratio_is_the_median_over_rounds_without_the_first():
 def test_every_group_gives_rows_and_a_missing_peer_is_named(tmp_path, monkeypatch, capsys):
     absent = {name: f"{name} is not installed" for name in ("essentia", "transformers")}
     monkeypatch.setattr(bench_rows, "missing", lambda name: absent.get(name, ""))
-    files = run.encoded(tmp_path, 2)
+    files = bench.encoded(tmp_path, 2)
     assert [probe(file).format for file in files] == ["mp3", "mp3"]
-    assert all(abs(probe(file).duration_s - run.CLIP_S) < 0.1 for file in files)
-    rows = run.compare(files, tmp_path, 1)
+    assert all(abs(probe(file).duration_s - bench.CLIP_S) < 0.1 for file in files)
+    rows = bench.compare(files, tmp_path, 1)
     out = tmp_path / "t.md"
-    out.write_text(f"before\n{run.BEGIN}\nold\n{run.END}\nafter\n")
-    run.fill_in(out, run.table(rows))
+    out.write_text(f"before\n{bench.BEGIN}\nold\n{bench.END}\nafter\n")
+    bench.fill_in(out, bench.table(rows))
     text = out.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     by_peer = {row.peer: row for row in rows}

@@ -1,6 +1,6 @@
 """What the project's speed is, against peers and limits measured in the same run.
 
-    python benchmarks/run.py [--full] [--audio FOLDER] [--core N] [-o benchmarks/latest.json]
+    python benchmarks/bench.py [--full] [--audio FOLDER] [--core N] [-o benchmarks/latest.json]
 
 Everything runs in one thread on one core, and what is compared runs in turn, round after round;
 each ratio is the median over the rounds. FOLDER holds audio files of about 30 s; without it, the
