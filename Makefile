@@ -7,13 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
-.PHONY: help setup demo test test-all lint format clean
+.PHONY: help setup demo test test-all bench bench-full bench-setup lint format clean
 
 help:
 	@echo "make setup     build .venv with all extras and the developer tools"
 	@echo "make demo      classify a piece of music, then train and evaluate a small model"
 	@echo "make test      run the tests"
 	@echo "make test-all  run the tests, the slow ones included"
+	@echo "make bench     measure against peers and limits; make bench-full takes longer"
 	@echo "make lint      ruff, mypy, import-linter"
 	@echo "make format    let ruff format and fix what it can"
 	@echo "make clean     remove .venv, caches and what demo and build left"
@@ -36,6 +37,17 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest -m ""
+
+bench: bench-setup
+	$(BIN)/python benchmarks/bench.py --table docs/performance.md $${AUDIO:+--audio "$$AUDIO"}
+
+bench-full: bench-setup
+	$(BIN)/python benchmarks/bench.py --full --table docs/performance.md $${AUDIO:+--audio "$$AUDIO"}
+
+bench-setup: setup
+	@$(BIN)/python -c 'import essentia, transformers' 2>/dev/null || \
+		$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]' || \
+		echo "make: some peers cannot be installed; the table will say so" >&2
 
 lint: setup
 	$(BIN)/ruff check .

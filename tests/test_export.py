@@ -99,3 +99,40 @@ def test_a_moved_manifest_can_be_named(tiny_run, tmp_path, tiny_bundle):
         with pytest.raises(BundleError, match=message):
             export_module.export(tiny_run / "run", tmp_path / "c.bundle", manifest=other)
     assert not (tmp_path / "c.bundle").exists()
+
+
+def test_a_compact_graph_has_half_the_size_and_nearly_the_same_outputs():
+    model = TSResformer(ModelConfig(front_stride=4), FEATURES, 3).eval()
+    graph = to_onnx(model, 20, 64)
+    compact = export_module.compact_graph(graph)
+    assert len(compact) < 0.6 * len(graph)
+    stored = {t.name: t.data_type for t in onnx.load_model_from_string(compact).graph.initializer}
+    half = [name for name, kind in stored.items() if kind == onnx.TensorProto.FLOAT16]
+    assert half and all(name.endswith(".half") for name in half)
+    log_mel = (torch.randn(2, 20, 64) * 15 - 40).numpy()
+    full, rounded = (
+        ort.InferenceSession(g).run(["logits"], {"log_mel": log_mel})[0] for g in (graph, compact)
+    )
+    worst = np.abs(full - rounded).max()
+    assert 0 < worst < 0.01
+    export_module._check_parity(model, compact, 20, [64], 0.05)
+    with pytest.raises(BundleError, match="allowed 1e-09"):
+        export_module._check_parity(model, compact, 20, [64], 1e-9)
+
+
+def test_weights_beyond_the_range_of_half_precision_are_kept():
+    huge = torch.full((64, 64), 1e5)
+    assert export_module._compact_tensor(huge).dtype == torch.float32
+    assert export_module._compact_tensor(huge / 10).dtype == torch.float16
+    assert export_module._compact_tensor(torch.ones(2048)).dtype == torch.float32  # no matrix
+
+
+def test_a_compact_bundle_serves_and_can_be_trained_on(tiny_run, tiny_bundle, tmp_path):
+    bundle = export_module.export(tiny_run / "run", tmp_path / "c.bundle", compact=True)
+    size = sum((bundle.path / name).stat().st_size for name in ("model.onnx", "model.safetensors"))
+    whole = sum((tiny_bundle / name).stat().st_size for name in ("model.onnx", "model.safetensors"))
+    assert size < whole
+    full = Bundle.load(tiny_bundle).weights()
+    for name, value in bundle.weights().items():
+        assert value.dtype == full[name].dtype
+        torch.testing.assert_close(value, full[name], rtol=1e-3, atol=1e-6)

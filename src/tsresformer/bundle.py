@@ -151,9 +151,9 @@ class Bundle:
         return self.path / GRAPH
 
     def weights(self) -> dict[str, Any]:
-        """PyTorch tensors by the network's names, to fine-tune from."""
-        load = require("safetensors.torch", "train").load_file
-        return dict(load(self.path / WEIGHTS))
+        """PyTorch tensors by the network's names, in single precision, to fine-tune from."""
+        tensors = require("safetensors.torch", "train").load_file(self.path / WEIGHTS)
+        return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
 
     def card(self) -> str:
         """The model card, Markdown."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import platform
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,12 @@ from tsresformer.training.teachers import BATCH_SLICES, track_logits
 PARITY = 1e-4
 """Largest difference allowed between PyTorch and ONNX Runtime, in any output."""
 
+COMPACT_PARITY = 0.05
+"""Largest difference that weights stored in half precision may make, in any output."""
+
+COMPACT_FROM = 1024
+"""Values in a matrix or filter from which on it is stored in half precision; others are few."""
+
 TARGET_PRECISION = 0.8
 """Predictions under the unsure threshold are left out until this share of the rest is right."""
 
@@ -45,6 +52,7 @@ def export(
     name: str | None = None,
     manifest: Manifest | None = None,
     store: FeatureStore | None = None,
+    compact: bool = False,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Bundle:
     """Turn the best epoch of a run into a bundle.
@@ -53,6 +61,7 @@ def export(
     ----------
     name : what outputs call the model; the folder's name by default
     manifest, store : what the run was trained on, if they have moved since
+    compact : store the weights in half precision; the calibration is that of the rounded weights
 
     Raises
     ------
@@ -72,6 +81,13 @@ def export(
     network = _network(run)
     on_step("exporting the network to ONNX")
     graph = to_onnx(network, run.features.n_mels, n_slice_frames(run.config.slicing, run.features))
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    if compact:
+        on_step("rounding the weights to half precision")
+        graph = compact_graph(graph)
+        lengths = [n_slice_frames(run.config.slicing, run.features)]
+        _check_parity(network, graph, run.features.n_mels, lengths, COMPACT_PARITY)
+        weights = {name: _compact_tensor(value) for name, value in weights.items()}
     on_step("calibrating on the development fold")
     calibration = calibrate(graph, run, manifest, store)
     record = bundle_record(
@@ -98,8 +114,7 @@ def export(
             **{p: version(p) for p in ("ts-resformer", "torch", "onnx", "onnxruntime")},
         },
     )
-    weights = save({k: v.contiguous() for k, v in network.state_dict().items()})
-    return write_bundle(out, record, graph, weights, model_card(record))
+    return write_bundle(out, record, graph, save(weights), model_card(record))
 
 
 def _network(run: Run) -> Network:
@@ -163,7 +178,45 @@ def to_onnx(network: Network, n_mels: int, n_frames: int) -> bytes:
     return graph
 
 
-def _check_parity(network: Network, graph: bytes, n_mels: int, lengths: list[int]) -> None:
+def compact_graph(graph: bytes) -> bytes:
+    """Store the large weights of a graph in half precision, each with a cast back behind it.
+
+    ONNX Runtime does the casts when it loads the graph, so that it computes as before.
+    """
+    model = onnx.load_model_from_string(graph)
+    casts = []
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if not _is_large(values.dtype == np.float32, values.shape, float(np.abs(values).max())):
+            continue
+        name = tensor.name
+        stored = onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half")
+        tensor.CopyFrom(stored)
+        casts.append(
+            onnx.helper.make_node("Cast", [stored.name], [name], to=onnx.TensorProto.FLOAT)
+        )
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    compact: bytes = model.SerializeToString()
+    return compact
+
+
+def _compact_tensor(value: torch.Tensor) -> torch.Tensor:
+    large = _is_large(value.dtype == torch.float32, value.shape, float(value.abs().max()))
+    return value.half() if large else value
+
+
+def _is_large(is_float: bool, shape: Sequence[int], largest: float) -> bool:
+    """Whether a tensor is worth half precision, and fits into its range."""
+    fits = largest <= float(np.finfo(np.float16).max)
+    return is_float and fits and len(shape) > 1 and math.prod(shape) >= COMPACT_FROM
+
+
+def _check_parity(
+    network: Network, graph: bytes, n_mels: int, lengths: list[int], limit: float = PARITY
+) -> None:
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     for n_frames in lengths:
@@ -174,10 +227,10 @@ def _check_parity(network: Network, graph: bytes, n_mels: int, lengths: list[int
             found = session.run(list(Output._fields), {"log_mel": log_mel.numpy()})
             for name, ours, theirs in zip(Output._fields, expected, found, strict=True):
                 worst = float(np.abs(ours.numpy() - theirs).max())
-                if not worst <= PARITY:
+                if not worst <= limit:
                     raise BundleError(
                         f"the exported network differs from the trained one: {name} by "
-                        f"{worst:.2g} at {batch} x {n_frames} frames (allowed {PARITY:g})"
+                        f"{worst:.2g} at {batch} x {n_frames} frames (allowed {limit:g})"
                     )
 
 

@@ -113,12 +113,19 @@ def train(
 @click.option("--name", help="What outputs call the model.  [default: the name of the bundle]")
 @click.option("--manifest", type=click.Path(), help="If it has moved since the training.")
 @click.option("--store", type=click.Path(), help="If it has moved since the training.")
-def export(run: str, out: str, name: str | None, manifest: str | None, store: str | None) -> int:
+@click.option("--compact", is_flag=True, help="Store the weights in half precision.")
+def export(
+    run: str, out: str, name: str | None, manifest: str | None, store: str | None, compact: bool
+) -> int:
     """Turn a run's best epoch into a bundle: ONNX, calibration, model card.
 
+    With --compact the bundle has half the size and computes in single precision all the same; its
+    calibration and its development score are those of the rounded weights.
+
     \b
-    Example:
+    Examples:
       tsresformer export runs/a -o my.bundle
+      tsresformer export runs/a -o small.bundle --compact
     """
     require("torch", "train")
     from tsresformer.export import export as make
@@ -131,6 +138,7 @@ def export(run: str, out: str, name: str | None, manifest: str | None, store: st
         name=name,
         manifest=Manifest.read(manifest) if manifest else None,
         store=FeatureStore.open(store) if store else None,
+        compact=compact,
         on_step=click.echo,
     )
     warn_of_leak(out, bundle.record["training"]["protocol"])
