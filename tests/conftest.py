@@ -71,6 +71,7 @@ def tiny_run(tiny_music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         "train.epochs=40",
         "train.ema_decay=0.9",
         "train.dev_fraction=0.3",
+        "seed=1",
     ]
     config = load_config("ts_resformer", settings)
     fit(config, home / "m.csv", home / "store", home / "run", progress=False)
