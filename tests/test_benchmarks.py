@@ -33,7 +33,7 @@ def test_every_group_gives_rows_and_a_missing_peer_is_named(tmp_path, monkeypatc
     out.write_text(f"before\n{bench.BEGIN}\nold\n{bench.END}\nafter\n")
     bench.fill_in(out, bench.table(rows))
     text = out.read_text()
-    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert text.startswith("before\n") and text.endswith("after\n") and "\nold\n" not in text
     by_peer = {row.peer: row for row in rows}
     assert by_peer["essentia MonoLoader + MelBands"].note == "essentia is not installed"
     assert "essentia is not installed" in text
