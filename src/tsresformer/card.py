@@ -67,7 +67,10 @@ def _facts(record: Mapping[str, Any]) -> Iterator[str]:
     training, features, slicing = record["training"], record["features"], record["slicing"]
     cost, hop = record["cost"], slicing["slice_hop_s"] or slicing["slice_s"]
     origin = training.get("init") or {"datasets": [], "licences": []}
-    licences = sorted({*training["licences"], *origin["licences"]})
+    teachers = training.get("teachers") or []
+    licences = sorted(
+        {*training["licences"], *(x for o in (origin, *teachers) for x in o["licences"])}
+    )
     yield f"# {record['name']}"
     yield ""
     yield f"Music-genre classifier. {PAPER}"
@@ -82,6 +85,7 @@ def _facts(record: Mapping[str, Any]) -> Iterator[str]:
         "data": f"{', '.join(training['datasets']) or 'not named'}, "
         f"{training['n_training_tracks']:,} training tracks",
         **({"fine-tuned from": _origin(origin)} if training.get("init") else {}),
+        **({"taught by": "; ".join(map(_origin, teachers))} if teachers else {}),
         "split protocol": parse_protocol(training["protocol"]).title,
         "licence of the data": ", ".join(licences[:8]) or "not recorded",
         "calibration": f"temperature {record['temperature']:.3f}, unsure below "
