@@ -21,6 +21,11 @@ from tsresformer.serve.server import Server
 from tsresformer.serve.service import Service
 from tsresformer.serve.settings import Settings
 
+GOLDEN = Path(__file__).parent / "golden" / "piece.json"
+PIECE = json.loads(GOLDEN.read_text("utf-8"))["fma-small"]
+"""What fma-small says of the project's piece, and GENRE which genre that is."""
+GENRE = next(iter(PIECE))
+
 SMALL = {
     "decoders": 2,
     "decoded_s": 60.0,

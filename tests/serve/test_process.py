@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving import Process, renamed
+from serving import GENRE, Process, renamed
 from tsresformer.bundle import Bundle
 
 Start = Callable[..., Process]
@@ -46,7 +46,7 @@ def test_sighup_swaps_bundles_without_dropping_a_request(
 
         def confidence() -> float:
             answer = client.post("/v1/predict?model=mine&top=1", content=piece)
-            return float(answer.json()["probabilities"]["Electronic"])
+            return float(answer.json()["probabilities"][GENRE])
 
         sure = confidence()
         asking.start()
@@ -89,7 +89,7 @@ def test_sigterm_finishes_what_runs(process: Start, piece: bytes) -> None:
             while received := link.recv(65536):
                 answer += received
     assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b'"label":"Electronic"' in answer
+    assert f'"label":"{GENRE}"'.encode() in answer
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
     assert server.end() in (0, -signal.SIGTERM)
     assert not children.exists()

@@ -35,6 +35,7 @@ def test_teachers_soften_the_labels(bands, tmp_path):
     bundle = export(pupil, tmp_path / "p.bundle")
     assert [t["name"] for t in bundle.record["training"]["teachers"]] == ["t0", "t1"]
     assert "heard" not in bundle.record["training"]["teachers"][0]
+    assert "| taught by | t0 (sha256 " in bundle.card()
     assert set(bundle.record["training"]["heard"]) >= set(teachers[0].record["training"]["heard"])
     with pytest.raises(TrainingError, match=r"cannot resume.*teachers"):
         fit(config("seed=2"), manifest, store, tmp_path / "p", resume=True, progress=False)
