@@ -33,7 +33,7 @@ def answers(port: int, piece: bytes, model: str, until: threading.Event) -> Iter
 def test_sighup_swaps_bundles_without_dropping_a_request(
     process: Start, piece: bytes, tmp_path: Path
 ) -> None:
-    first = renamed(Path("fma-small"), "mine", 1.0, tmp_path / "first")
+    first = renamed(Path("fma-small"), "mine", 0.5, tmp_path / "first")
     second = renamed(Path("fma-small"), "mine", 3.0, tmp_path / "second")
     link = tmp_path / "current"
     link.symlink_to("first")
