@@ -32,16 +32,6 @@ COMMAND = [sys.executable, "-m", "tsresformer.cli"]
 
 
 @pytest.fixture
-def run(capfd):
-    def run(*arguments):
-        code = cli.run([str(a) for a in arguments])
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
-
-
-@pytest.fixture
 def mixed(tmp_path, tiny_music):
     """A folder with two tracks, a cover, and a text that calls itself mp3."""
     album = tmp_path / "album"

@@ -31,10 +31,6 @@ class Meter:
         """Say how much is done, and of how much and what if that has changed."""
         self._progress.update(self._task, completed=done, total=total, description=description)
 
-    def describe(self, description: str) -> None:
-        """Change the words before the bar."""
-        self._progress.update(self._task, description=description)
-
     def say(self, message: str) -> None:
         """Print a line above the bar."""
         self._progress.console.print(message, markup=False, highlight=False, soft_wrap=True)

@@ -10,23 +10,12 @@ import time
 import pytest
 
 from tagged_files import copied, genres, hashes, make, piece
-from tsresformer import cli
 from tsresformer.tagging.journal import read_journal
 
 pytestmark = pytest.mark.torch
 
 N_TUNES = 150
 COMMAND = [sys.executable, "-m", "tsresformer.cli"]
-
-
-@pytest.fixture
-def run(capfd):
-    def run(*arguments):
-        code = cli.run([str(a) for a in arguments])
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture

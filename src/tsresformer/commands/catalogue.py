@@ -11,6 +11,7 @@ from tsresformer.commands.common import (
     check_engine,
     engine_options,
     json_text,
+    model_option,
     output_option,
     shown,
     warn,
@@ -46,13 +47,7 @@ def catalogue() -> None:
     help="A folder, a quoted pattern, or a table with track_id and path; s3:// works too.",
 )
 @click.option("--output", required=True, metavar="DIR", help="Where the parts go; s3:// works too.")
-@click.option(
-    "--model",
-    default="fma-small",
-    show_default=True,
-    metavar="NAME|PATH",
-    help="A shipped bundle, or the folder of one.",
-)
+@model_option
 @click.option(
     "--workers",
     type=click.IntRange(1),
@@ -148,14 +143,13 @@ class _Pace:
     def start(self, job: Job, n_done: int) -> None:
         self._n_before, self._n_total = n_done, job.record.n_tracks
         self._begun = time.monotonic()
-        self._bar.describe("classifying")
-        self._bar.reach(n_done, self._n_total)
+        self._bar.reach(n_done, self._n_total, "classifying")
 
     def count(self, summary: PartSummary) -> None:
         self._n_now += summary.n_tracks
         self._audio_s += summary.audio_s
-        self._bar.reach(self._n_before + self._n_now, self._n_total)
-        self._bar.describe(f"classifying, {self._rates()}")
+        n_done = self._n_before + self._n_now
+        self._bar.reach(n_done, self._n_total, f"classifying, {self._rates()}")
 
     def _rates(self) -> str:
         seconds = max(self._seconds, 1e-9)

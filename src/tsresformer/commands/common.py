@@ -30,6 +30,17 @@ def writable(_ctx: click.Context, _param: click.Parameter, path: str | None) -> 
     return path
 
 
+def model_option(command: Command) -> Command:
+    """`--model NAME|PATH`, by default the shipped one."""
+    return click.option(
+        "--model",
+        default="fma-small",
+        show_default=True,
+        metavar="NAME|PATH",
+        help="A shipped bundle, or the folder of one.",
+    )(command)
+
+
 def workers_option(command: Command) -> Command:
     """`--workers N`, by default one for each core."""
     return click.option(

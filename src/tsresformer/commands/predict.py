@@ -14,6 +14,7 @@ import click
 from tsresformer.commands.common import (
     csv_text,
     json_text,
+    model_option,
     output_options,
     shown,
     warn,
@@ -41,13 +42,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path())
 @click.option("--top", type=click.IntRange(1), help="Genres to show.  [default: 3; files: all]")
-@click.option(
-    "--model",
-    default="fma-small",
-    show_default=True,
-    metavar="NAME|PATH",
-    help="A shipped bundle, or the folder of one.",
-)
+@model_option
 @click.option("--timeline", is_flag=True, help="Add the genres of each stretch of the track.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @workers_option

@@ -13,6 +13,7 @@ import click
 from tsresformer.commands.common import (
     Command,
     json_text,
+    model_option,
     output_option,
     shown,
     warn,
@@ -66,13 +67,7 @@ def tagging_options(command: Command) -> Command:
             type=click.FloatRange(0, 1),
             help="Write genres from this probability up.  [default: the model's own threshold]",
         ),
-        click.option(
-            "--model",
-            default="fma-small",
-            show_default=True,
-            metavar="NAME|PATH",
-            help="A shipped bundle, or the folder of one.",
-        ),
+        model_option,
         workers_option,
     ):
         command = option(command)
