@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from tagged_files import StubClassifier, copied, genres, hashes, make, piece
 from tsresformer.classifier import Prediction
 from tsresformer.errors import TsResformerError
+from tsresformer.tagging import library as library_module
 from tsresformer.tagging.fields import Field
 from tsresformer.tagging.library import Library, undo
 from tsresformer.tagging.plan import Options
@@ -59,6 +61,33 @@ def test_fill_asks_only_of_empty_fields(root):
     assert changed == {"a/bare.mp3"}
     assert [row.status for row in undo(journal, Manner())] == ["restored"]
     assert hashes(root) == before
+
+
+@pytest.mark.parametrize("what", ["tag", "undo"])
+def test_ctrl_c_in_the_middle_of_a_change_loses_no_row(root, what, monkeypatch):
+    name = {"tag": "rewrite", "undo": "restore"}[what]
+    change = getattr(library_module, name)
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return change(*arguments)
+
+    if what == "undo":
+        _, journal, _ = tag(root, policy="replace")
+    monkeypatch.setattr(library_module, name, interrupted)
+    rows = []
+
+    def run():
+        if what == "undo":
+            yield from undo(journal, Manner())
+        else:
+            with Library(root, Options(policy="replace")) as library:
+                yield from library.tag(StubClassifier())
+
+    with pytest.raises(KeyboardInterrupt):
+        rows.extend(run())
+    assert [row.status for row in rows] == ["written" if what == "tag" else "restored"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_second_run_does_nothing(root):

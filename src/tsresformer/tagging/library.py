@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -135,7 +137,8 @@ class Library:
                     file.found.real, file.known.audio, classifier.bundle.hash
                 )
                 if said:
-                    yield self._conclude(file, said, classifier.bundle)
+                    with _to_the_end():
+                        yield self._conclude(file, said, classifier.bundle)
                 else:
                     asked[file.found.real] = file
         if not asked:
@@ -144,7 +147,8 @@ class Library:
         for done, said in enumerate(classifier.predict_many(list(asked), n_workers=n_workers), 1):
             file = asked[said.path]
             self._cache.remember_prediction(file.known.audio, classifier.bundle.hash, said)
-            yield self._conclude(file, said, classifier.bundle)
+            with _to_the_end():
+                yield self._conclude(file, said, classifier.bundle)
             progress("classifying", done, len(asked))
 
     def _read(self, places: list[str] | None, progress: Progress) -> Iterator[_File | Row]:
@@ -220,6 +224,24 @@ class Library:
 
 
 @contextlib.contextmanager
+def _to_the_end() -> Iterator[None]:
+    """Let Ctrl-C wait until a file is changed and its row has been taken, so that none is lost."""
+    handler = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or handler is not signal.default_int_handler:
+        yield
+        return
+    pressed = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if pressed.is_set():
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
 def hold_library(root: Path) -> Iterator[None]:
     """Hold a library for this process alone."""
     check_writable(root / FOLDER, folder=True)
@@ -247,10 +269,12 @@ def undo(path: Path, manner: Manner) -> Iterator[Row]:
             pass
         for change in reversed(changes):
             row = Row(str(root / change.path), "", before=change.after, after=change.before)
-            try:
-                yield replace(row, status=restore(root, change, manner))
-            except AudioError as error:
-                yield _undone(row, error)
+            with _to_the_end():
+                try:
+                    row = replace(row, status=restore(root, change, manner))
+                except AudioError as error:
+                    row = _undone(row, error)
+                yield row
 
 
 def _failed(found: Found, error: AudioError) -> Row:
