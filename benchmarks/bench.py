@@ -32,8 +32,9 @@ BEGIN, END = "<!-- made by make bench -->", "<!-- end -->"
 SINGLE_THREADED = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
+GROUPS = ("features", "predict", "folder", "network", "training")
 CLIP_S = 30
-GROUPS = ("features", "predict", "network", "training")
+LONG_H = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,13 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             files,
             home,
             options.rounds or (21 if options.full else 7),
+            n_copies=10 if options.full else 3,
             only=options.only,
             cpu=options.cpu,
         )
         options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
         if options.table:
             fits = grow(files, options.table.with_name("growth.svg"), 9 if options.full else 5)
-            fill_in(options.table, f"{table(rows)}\n{fits}")
+            fill_in(options.table, f"{table(rows)}\n{cold(files, home, options.full)}{fits}")
 
 
 def given(folder: Path, n_files: int) -> list[Path]:
@@ -114,6 +116,7 @@ def compare(
     home: Path,
     rounds: int,
     *,
+    n_copies: int = 1,
     only: str = "",
     cpu: bool = False,
     groups: Sequence[str] = GROUPS,
@@ -127,7 +130,7 @@ def compare(
     torch.set_num_threads(1)
     rows = []
     clock = processor_time if cpu else time.perf_counter
-    for case in cases(files, home, groups):
+    for case in cases(files, home, groups, n_copies):
         if only in f"{case.name} {case.peer}":
             rows.append(measure(case, rounds, clock))
             print(line(rows[-1]), flush=True)
@@ -157,6 +160,29 @@ def table(rows: Sequence[Row]) -> str:
     load = os.getloadavg()[0]
     where = f"{', '.join(models)}; one core, one thread; load of the machine {load:.1f} at the end."
     return head + "".join(f"{line(row)}\n" for row in rows) + f"\n{where}\n"
+
+
+def cold(files: Sequence[Path], home: Path, long: bool) -> str:
+    """Seconds and memory of `tsresformer predict`, of a file and, if asked, of one of ten hours."""
+    import numpy as np
+
+    from bench_rows import predict_cold
+
+    runs = [predict_cold(file) for file in (*files, *files)[:9]]
+    seconds, peak = np.median(runs, axis=0)
+    lines = [f"- `tsresformer predict`, a file of 30 s, cold: {seconds:.2f} s, peak {peak:.0f} MiB"]
+    if long:
+        path = home / "long.mp3"
+        with path.open("wb") as stream:
+            for k in range(LONG_H * 3600 // CLIP_S):
+                stream.write(files[k % len(files)].read_bytes())
+        seconds, peak = predict_cold(path)
+        speed = LONG_H * 3600 / seconds
+        lines.append(
+            f"- a file of {LONG_H} hours: {seconds:.0f} s ({speed:.0f} times real time), "
+            f"peak {peak:.0f} MiB"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def grow(files: Sequence[Path], plot: Path, n_steps: int) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,7 @@ from tsresformer.audio import load, open_audio
 from tsresformer.bundle import Bundle
 from tsresformer.classifier import Classifier
 from tsresformer.config import Config, FeatureConfig, load_config
-from tsresformer.export import cost, to_onnx
+from tsresformer.export import compact_graph, cost, to_onnx
 from tsresformer.extract import log_mel_chunks
 from tsresformer.features import log_mel
 from tsresformer.manifest import Manifest
@@ -44,7 +47,9 @@ def nothing() -> None:
     """Stand in for a peer that is missing."""
 
 
-def cases(files: Sequence[Path], home: Path, groups: Collection[str]) -> Iterator[Case]:
+def cases(
+    files: Sequence[Path], home: Path, groups: Collection[str], n_copies: int
+) -> Iterator[Case]:
     """All comparisons, each prepared when its turn comes.
 
     Parameters
@@ -52,10 +57,12 @@ def cases(files: Sequence[Path], home: Path, groups: Collection[str]) -> Iterato
     files : audio of about 30 s each
     home : an empty folder for what has to be prepared
     groups : which of them
+    n_copies : how often a folder holds each file
     """
     makers = {
         "features": lambda: _features(files),
         "predict": lambda: _predict(files),
+        "folder": lambda: _folder(files, home, n_copies),
         "network": _network,
         "training": lambda: _training(files, home),
     }
@@ -203,6 +210,49 @@ def _predict(files: Sequence[Path]) -> Iterator[Case]:
     )
 
 
+def _folder(files: Sequence[Path], home: Path, n_copies: int) -> Iterator[Case]:
+    """What takes a folder, with its child processes and their start."""
+    many = [file for _ in range(n_copies) for file in files]
+    classifier = Classifier.load(threads=1)
+    yield Case(
+        f"predict_many, {len(many)} files, one child process, a file",
+        "limit: bare decode",
+        lambda: list(classifier.predict_many(many)),
+        lambda: decode(many),
+        "at most 1.4; goal 1.2",
+        len(many),
+        rounds=5,
+    )
+    manifest = _manifest(many, home / "folder.csv")
+    stores = (home / f"store-{i}" for i in itertools.count())
+
+    def build(n_workers: int) -> None:
+        with every_core():
+            build_store(manifest, DEFAULT, next(stores), n_workers=n_workers)
+
+    yield Case(
+        f"features of {len(many)} files, two workers on two cores",
+        "one worker",
+        lambda: build(2),
+        lambda: build(1),
+        "at most 0.54",
+        len(many),
+        rounds=5,
+        threads=2,
+    )
+
+
+@contextmanager
+def every_core() -> Iterator[None]:
+    """Lift the limit to one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def _scored(classifier: Classifier, file: Path) -> np.ndarray:
     scores = dict(classifier.score_many([str(file)]))[0]
     if isinstance(scores, Exception):
@@ -221,7 +271,8 @@ def _network() -> Iterator[Case]:
     # Of random weights, on which speed does not depend: the bundle may be older than the network.
     network = TSResformer(bundle.model, bundle.features, len(bundle.labels)).eval()
     n_mels, length = bundle.features.n_mels, n_slice_frames(bundle.slicing, bundle.features)
-    session = _session(to_onnx(network, n_mels, length))
+    graph = to_onnx(network, n_mels, length)
+    session, compact = _session(graph), _session(compact_graph(graph))
     for batch in (1, 32):
         x = np.random.default_rng(0).normal(-40, 15, (batch, n_mels, length)).astype(np.float32)
         tensor = torch.from_numpy(x)
@@ -231,6 +282,13 @@ def _network() -> Iterator[Case]:
             lambda x=x: session.run(None, {"log_mel": x}),  # type: ignore[misc]
             lambda tensor=tensor: _eager(network, tensor),  # type: ignore[misc]
             bar="below 1; goal 0.5",
+        )
+        yield Case(
+            f"network of a compact bundle, batch {batch}",
+            "network of a full bundle",
+            lambda x=x: compact.run(None, {"log_mel": x}),  # type: ignore[misc]
+            lambda x=x: session.run(None, {"log_mel": x}),  # type: ignore[misc]
+            bar="at most 1",
         )
 
 
@@ -277,9 +335,7 @@ def _epoch(
     files: Sequence[Path], config: Config, features: FeatureConfig, home: Path
 ) -> tuple[Work, TSResformer]:
     """Prepare what `tsresformer train` does in an epoch: batches, augmentation, loss, optimiser."""
-    table = "".join(f'{i},"{file.resolve()}",a,training\n' for i, file in enumerate(files))
-    (home / "m.csv").write_text("track_id,path,label,split\n" + table)
-    manifest = Manifest.read(home / "m.csv")
+    manifest = _manifest(files, home / "m.csv")
     store = build_store(manifest, features, home / "store")
     batches = SliceBatches(
         store,
@@ -309,6 +365,12 @@ def _epoch(
     return run, network
 
 
+def _manifest(files: Sequence[Path], path: Path) -> Manifest:
+    rows = "".join(f'{i},"{file.resolve()}",a,training\n' for i, file in enumerate(files))
+    path.write_text("track_id,path,label,split\n" + rows)
+    return Manifest.read(path)
+
+
 def nothing_logged(*_: object, **__: object) -> None:
     """Stand in for the trainer's log."""
 
@@ -331,3 +393,21 @@ def growth(files: Sequence[Path], n_steps: int) -> dict[str, list[tuple[float, W
         "log-mel, seconds of a track": [(6 * n, of_seconds(6 * n)) for n in sizes],
         "predict, tracks": [(float(n), of_tracks(n)) for n in sorted({round(n) for n in sizes})],
     }
+
+
+def predict_cold(file: Path) -> tuple[float, float]:
+    """Run `tsresformer predict` in a process of its own.
+
+    Returns
+    -------
+    seconds, mebibytes : from the start of Python to its end; the peak of the largest process
+    """
+    command = [sys.executable, "-m", "tsresformer.cli", "predict", str(file)]
+    begun = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}")
+    return seconds, usage.ru_maxrss / 1024

@@ -38,6 +38,6 @@ def test_every_group_gives_rows_and_a_missing_peer_is_named(tmp_path, monkeypatc
     assert by_peer["essentia MonoLoader + MelBands"].note == "essentia is not installed"
     assert "essentia is not installed" in text
     timed = [row for row in rows if not row.note]
-    assert len(timed) == len(rows) - 2 == 11
+    assert len(timed) == len(rows) - 2 == 15
     assert all(row.ratio == pytest.approx(row.value_s / row.peer_s, rel=0.01) for row in timed)
     json.dumps([row.ratio for row in rows], allow_nan=False)
