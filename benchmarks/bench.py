@@ -141,7 +141,7 @@ def line(row: Row) -> str:
     """One row of the Markdown table."""
     if row.ratio is None or row.value_s is None or row.peer_s is None or row.spread is None:
         return f"| {row.name} | | {row.peer} | | {row.note} | | {row.bar} |"
-    numbers = (f"{1000 * row.value_s:.3g}", f"{1000 * row.peer_s:.3g}", f"{row.ratio:.2f}")
+    numbers = (f"{1000 * row.value_s:.3g}", f"{1000 * row.peer_s:.3g}", f"{row.ratio:.3g}")
     value, peer, ratio = numbers
     return (
         f"| {row.name} | {value} | {row.peer} | {peer} | **{ratio}** "

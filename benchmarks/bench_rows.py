@@ -43,6 +43,21 @@ GEMM_SIZE = 1024
 COPY_BYTES = 64 * 2**20
 
 
+PREDICT = """
+import re, resource, sys
+from pathlib import Path
+from tsresformer.cli import run
+code = run(["predict", sys.argv[1]])
+assert not code, code
+own = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+print(max(int(own), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+"""
+"""Program that runs the command and says the peak of its largest process in KiB.
+
+`wait4` would name the peak of the process that starts it, if that is larger.
+"""
+
+
 def nothing() -> None:
     """Stand in for a peer that is missing."""
 
@@ -402,12 +417,9 @@ def predict_cold(file: Path) -> tuple[float, float]:
     -------
     seconds, mebibytes : from the start of Python to its end; the peak of the largest process
     """
-    command = [sys.executable, "-m", "tsresformer.cli", "predict", str(file)]
     begun = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    process = subprocess.run(
+        [sys.executable, "-c", PREDICT, str(file)], stdout=subprocess.PIPE, text=True, check=True
+    )
     seconds = time.perf_counter() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}")
-    return seconds, usage.ru_maxrss / 1024
+    return seconds, int(process.stdout.split()[-1]) / 1024
