@@ -119,7 +119,8 @@ def test_odd_names_get_through(run, mixed, tiny_bundle):
 
 def test_from_music_to_a_report(run, tiny_music, tmp_path):
     manifest, store = tmp_path / "m.csv", tmp_path / "store"
-    run_folder, bundle, report = tmp_path / "run", tmp_path / "my.bundle", tmp_path / "report"
+    run_folder, refit = tmp_path / "run", tmp_path / "refit"
+    bundle, report = tmp_path / "my.bundle", tmp_path / "report"
     features = tmp_path / "f.toml"
     features.write_text("sample_rate = 8000\nn_fft = 512\nhop_length = 256\nn_mels = 24\n")
     code, out, _ = run("data", "import", "folder", tiny_music, "-o", manifest)
@@ -149,6 +150,13 @@ def test_from_music_to_a_report(run, tiny_music, tmp_path):
     assert code == 0
     assert "tracks held out by artist" in out
     assert run("export", run_folder, "-o", bundle)[0] == 0
+    again = ("train", "--refit", bundle, "--manifest", manifest, "--store", store, "-o", refit)
+    code, _, err = run(*again, "--set", "seed=1")
+    assert (code, refit.exists()) == (2, False)
+    assert "leave out --config and --set" in err
+    code, out, _ = run(*again)
+    assert code == 0
+    assert "the last one is kept; no track was held out" in out
     code, out, _ = run("evaluate", bundle, manifest, "-o", report)
     assert code == 0
     assert "no artist on both sides" in out
@@ -158,6 +166,7 @@ def test_from_music_to_a_report(run, tiny_music, tmp_path):
         (store, "store"),
         (manifest, "manifest"),
         (run_folder, "run"),
+        (refit, "run"),
     ):
         code, out, _ = run("info", thing)
         assert code == 0

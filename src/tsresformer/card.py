@@ -85,6 +85,7 @@ def _facts(record: Mapping[str, Any]) -> Iterator[str]:
         "data": f"{', '.join(training['datasets']) or 'not named'}, "
         f"{training['n_training_tracks']:,} training tracks",
         **({"fine-tuned from": _origin(origin)} if training.get("init") else {}),
+        **({"refit of": _recipe(training["refit"])} if training.get("refit") else {}),
         **({"taught by": "; ".join(map(_origin, teachers))} if teachers else {}),
         "split protocol": parse_protocol(training["protocol"]).title,
         "licence of the data": ", ".join(licences[:8]) or "not recorded",
@@ -93,6 +94,10 @@ def _facts(record: Mapping[str, Any]) -> Iterator[str]:
     }
     yield "| | |\n|---|---|"
     yield from (f"| {key} | {value} |" for key, value in rows.items())
+
+
+def _recipe(bundle: Mapping[str, Any]) -> str:
+    return f"{bundle['name']} (sha256 {bundle['sha256'][:12]}), on the whole training split"
 
 
 def _origin(bundle: Mapping[str, Any]) -> str:
@@ -110,6 +115,13 @@ def _development(record: Mapping[str, Any]) -> Iterator[str]:
         "training split by artist. The epoch, the temperature and the threshold were chosen on "
         "them, so this is optimistic."
     )
+    if record["training"].get("refit"):
+        yield ""
+        yield (
+            "These are figures of the model that the recipe gave without these tracks. The model "
+            "here is of the same recipe, but learned from them, too; its temperature and its "
+            "threshold are the other's."
+        )
 
 
 def _evaluation(split: str, metrics: Mapping[str, Any]) -> Iterator[str]:

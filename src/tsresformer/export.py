@@ -88,8 +88,13 @@ def export(
         lengths = [n_slice_frames(run.config.slicing, run.features)]
         _check_parity(network, graph, run.features.n_mels, lengths, COMPACT_PARITY)
         weights = {name: _compact_tensor(value) for name, value in weights.items()}
-    on_step("calibrating on the development fold")
-    calibration = calibrate(graph, run, manifest, store)
+    refit = run.record.get("refit")
+    if refit:
+        calibration = {key: refit[key] for key in ("temperature", "unsure_below")}
+        calibration |= refit["development"]
+    else:
+        on_step("calibrating on the development fold")
+        calibration = calibrate(graph, run, manifest, store)
     record = bundle_record(
         name=name or out.name.removesuffix(".bundle"),
         task=run.config.task,

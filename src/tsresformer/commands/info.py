@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from importlib import metadata
@@ -107,10 +108,9 @@ def _run(thing: str) -> tuple[dict[str, Any], str]:
     state = "finished" if run.finished else "unfinished: 'tsresformer train ... --resume' goes on"
     lines = [f"run {shown(thing)}, {state}", f"  protocol: {run.record['protocol']}"]
     lines += [f"  labels: {', '.join(run.record['labels'])}", "  epoch  train_loss  dev_score"]
-    lines += [
-        f"  {int(row['epoch']) + 1:5}  {row['train_loss']:10.4f}  {row['dev_score']:9.4f}"
-        for row in history
-    ]
+    for row in history:
+        score = row.get("dev_score", math.nan)  # a refit has none
+        lines.append(f"  {int(row['epoch']) + 1:5}  {row['train_loss']:10.4f}  {score:9.4f}")
     known = {"kind": "run", **run.record, "history": history}
     return {**known, "result": run.result if run.finished else None}, "\n".join(lines)
 

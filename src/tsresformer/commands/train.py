@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from click.core import ParameterSource
 
 from tsresformer.commands.common import warn, warn_of_leak
 from tsresformer.errors import EXIT_INTERRUPTED, EXIT_OK, require
@@ -28,6 +29,7 @@ from tsresformer.errors import EXIT_INTERRUPTED, EXIT_OK, require
     metavar="BUNDLE",
     help="Learn from what this bundle says of the training tracks, too; may be repeated.",
 )
+@click.option("--refit", metavar="BUNDLE", help="Repeat its training on all of the split.")
 @click.option(
     "--devices",
     type=click.IntRange(1),
@@ -45,6 +47,7 @@ def train(
     resume: bool,
     init: str | None,
     teachers: tuple[str, ...],
+    refit: str | None,
     devices: int,
     nodes: int,
     overrides: tuple[str, ...],
@@ -59,18 +62,31 @@ def train(
     With --teacher, the labels are mixed with the mean probabilities of bundles that were trained on
     the same manifest and development fold, e.g. with several seeds (--set seed=1).
 
+    With --refit, a recipe that is settled is trained once more, with the development fold as well.
+    Nothing chooses an epoch then: the last one is kept, with the calibration of BUNDLE. Name the
+    teachers again that BUNDLE had; the configuration is its own.
+
     \b
     Examples:
       tsresformer train --config fma_small --manifest fma.csv --store store/ -o runs/a
       tsresformer train --manifest fma.csv --store store/ -o runs/b --set train.epochs=30
       tsresformer train --manifest mine.csv --store store/ -o runs/c --init fma-small
       tsresformer train --manifest mine.csv --store store/ -o runs/d --teacher a.bundle
+      tsresformer train --manifest mine.csv --store store/ -o runs/e --refit a.bundle
     """
     from tsresformer.bundle import Bundle
-    from tsresformer.config import load_config
+    from tsresformer.config import Config, load_config
 
-    settings = load_config(config, overrides)
-    if init and not any(text.strip().startswith("slicing.") for text in overrides):
+    if refit:
+        given = click.get_current_context().get_parameter_source("config")
+        if overrides or given is not ParameterSource.DEFAULT:
+            raise click.UsageError(
+                "--refit repeats the bundle's own configuration: leave out --config and --set"
+            )
+        settings = Config(**Bundle.load(refit).record["training"]["config"])
+    else:
+        settings = load_config(config, overrides)
+    if not refit and init and not any(text.strip().startswith("slicing.") for text in overrides):
         settings = settings.model_copy(update={"slicing": Bundle.load(init).slicing})
     require("pytorch_lightning", "train")
     from tsresformer.training.fit import fit
@@ -85,6 +101,7 @@ def train(
             resume=resume,
             init=init,
             teachers=teachers,
+            refit=refit,
             devices=devices,
             nodes=nodes,
         )
@@ -96,11 +113,13 @@ def train(
     result = run.result
     warn_of_leak(out, run.record["protocol"])
     score = "accuracy" if run.config.task == "single" else "mean average precision"
-    click.echo(
-        f"{out}: {result['epochs']} epochs in {result['seconds']:.0f} s; best epoch "
-        f"{result['best_epoch'] + 1}, {score} {result['dev_score']:.1%} on the development fold "
-        f"({len(run.record['development_tracks'])} tracks held out by artist)"
-    )
+    chosen = "the last one is kept; no track was held out"
+    if not refit:
+        chosen = (
+            f"best epoch {result['best_epoch'] + 1}, {score} {result['dev_score']:.1%} on the "
+            f"development fold ({len(run.record['development_tracks'])} tracks held out by artist)"
+        )
+    click.echo(f"{out}: {result['epochs']} epochs in {result['seconds']:.0f} s; {chosen}")
     if run.n_left_out:
         click.echo(f"not learned from: {run.n_left_out} rows of {run.folder / 'left_out.csv'}")
     click.echo(f"next: tsresformer export {out} -o my.bundle")

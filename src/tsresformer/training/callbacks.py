@@ -43,8 +43,9 @@ class Epochs(Checkpoint):
             self._started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        found = trainer.callback_metrics
         names = ("train_loss", "dev_loss", "dev_score")
-        values = {name: float(trainer.callback_metrics[name]) for name in names}
+        values = {name: float(found[name]) for name in names if name in found}
         seconds = round(time.monotonic() - self._started, 2)
         epoch = {"epoch": trainer.current_epoch, **values, "seconds": seconds}
         self._history.append(epoch)
@@ -119,9 +120,11 @@ class ProgressBar(Callback):
         values = trainer.callback_metrics
         if not trainer.is_global_zero:
             return
+        held_out = "dev_score" in values
+        score = f", development score {values['dev_score']:.1%}" if held_out else ""
         self._bar.say(
             f"epoch {trainer.current_epoch + 1:3} of {self._n_epochs}: loss "
-            f"{values['train_loss']:.3f}, development score {values['dev_score']:.1%}"
+            f"{values['train_loss']:.3f}{score}"
         )
 
     def teardown(self, *_ignored: Any, **_too: Any) -> None:

@@ -38,7 +38,7 @@ from tsresformer.training.callbacks import AtomicCheckpoints, Epochs, ProgressBa
 from tsresformer.training.data import SliceBatches
 from tsresformer.training.module import GenreModule
 from tsresformer.training.processes import Processes
-from tsresformer.training.run import Run, hold, read_checkpoint, rows_key
+from tsresformer.training.run import RECIPE, Run, hold, read_checkpoint, rows_key
 from tsresformer.training.teachers import check_teachers, soft_targets
 from tsresformer.workers import n_cores
 
@@ -63,11 +63,15 @@ def fit(
     resume: bool = False,
     init: str | Path | None = None,
     teachers: Sequence[str | Path] = (),
+    refit: str | Path | None = None,
     devices: int = 1,
     nodes: int = 1,
     progress: bool = True,
 ) -> Run:
     """Train on a manifest's training split; select on a development fold cut out of it.
+
+    Or train a settled recipe once more, on the whole training split: then there is nothing to
+    select on, the last epoch is kept, and calibration is that of the recipe's own model.
 
     Parameters
     ----------
@@ -76,6 +80,7 @@ def fit(
     resume : go on after the last finished epoch
     init : a bundle whose weights to start from; its model replaces the configuration's
     teachers : bundles whose view of the training tracks softens their labels
+    refit : a bundle that `config`, `init` and `teachers` gave on this training split
     devices : processes on each machine (GPUs, where there are any); each runs the calling program
         again and takes its part of every batch
     nodes : machines, which share the run folder; each is given NODE_RANK and MASTER_ADDR, or is
@@ -93,7 +98,8 @@ def fit(
     if initial is not None:
         config = _adopt(config, initial, store)
     check_groups(manifest)
-    plan = _plan(config, manifest, store, initial, [Bundle.load(name) for name in teachers])
+    recipe = Bundle.load(refit) if refit is not None else None
+    plan = _plan(config, manifest, store, initial, [Bundle.load(name) for name in teachers], recipe)
     processes = Processes(devices, nodes)
     torch.set_num_threads(max(1, _n_cores() // devices))
     _keep_freed_memory()
@@ -145,12 +151,18 @@ def _train(
         development=plan.development,
     )
     trainer = _trainer(run, plan.training, processes, progress=progress)
-    loaders = [DataLoader(data, batch_size=None) for data in (plan.training, plan.development)]
+    development = DataLoader(plan.development, batch_size=None) if plan.development else None
     plan.training.current_epoch = lambda: trainer.current_epoch
     checkpoint = run.last if run.last.is_file() else None
     handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, loaders[0], loaders[1], ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(
+            module,
+            DataLoader(plan.training, batch_size=None),
+            development,
+            ckpt_path=checkpoint,
+            weights_only=True,
+        )
     except SystemExit:  # Lightning's answer to Ctrl-C
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
@@ -162,7 +174,7 @@ class _Plan:
 
     vocabulary: tuple[str, ...]
     training: SliceBatches
-    development: SliceBatches
+    development: SliceBatches | None
     record: dict[str, Any]
     left_out: list[tuple[str, str, str]]
     teachers: Sequence[Bundle]
@@ -174,6 +186,7 @@ def _plan(
     store: FeatureStore,
     initial: Bundle | None,
     teachers: Sequence[Bundle],
+    recipe: Bundle | None,
 ) -> _Plan:
     usable = {track.track_id for track in store.serve(manifest)}
     candidates = [t for t in manifest.in_split("training") if t.track_id in usable]
@@ -191,6 +204,8 @@ def _plan(
         )
 
     check_teachers(teachers, store, vocabulary, config.task, held_out)
+    if recipe is not None:
+        kept, held_out = candidates, []
 
     def batches(tracks: Sequence[Track], training: bool) -> SliceBatches:
         size = config.train.batch_size
@@ -215,12 +230,40 @@ def _plan(
             {**_origin(teacher), "heard": teacher.record["training"].get("heard", [])}
             for teacher in teachers
         ],
+        "refit": _calibration_of(recipe) if recipe else None,
         "training_tracks": [t.track_id for t in kept],
         "development_tracks": [t.track_id for t in held_out],
     }
+    if recipe is not None:
+        _check_recipe(recipe, record)
     training = batches(kept, True)
     left_out = [*_left_out(manifest, store), *training.unfilled()]
-    return _Plan(vocabulary, training, batches(held_out, False), record, left_out, teachers)
+    development = batches(held_out, False) if held_out else None
+    return _Plan(vocabulary, training, development, record, left_out, teachers)
+
+
+def _calibration_of(recipe: Bundle) -> dict[str, Any]:
+    """What a refit takes over from the model that was held to a development fold."""
+    return {
+        "name": recipe.name,
+        "sha256": recipe.hash,
+        "temperature": recipe.temperature,
+        "unsure_below": recipe.unsure_below,
+        "development": recipe.record["metrics"]["development"],
+    }
+
+
+def _check_recipe(recipe: Bundle, record: dict[str, Any]) -> None:
+    """Refuse to refit with anything but what the bundle was trained with."""
+    was = recipe.record["training"]
+    now = record | {"teachers": [{**t, "heard": None} for t in record["teachers"]]}
+    was = was | {"teachers": [{**t, "heard": None} for t in was["teachers"]]}
+    changed = [name for key, name in RECIPE.items() if was.get(key) != now[key]]
+    if changed:
+        raise TrainingError(
+            f"{recipe.path}: was trained with other things than are given now: "
+            f"{', '.join(changed)}; a refit repeats its recipe"
+        )
 
 
 def _soften(plan: _Plan, manifest: Manifest, *, progress: bool) -> None:

@@ -36,7 +36,7 @@ class GenreModule(pl.LightningModule):
         *,
         n_steps: int,
         class_weights: Tensor,
-        development: SliceBatches,
+        development: SliceBatches | None,
     ) -> None:
         super().__init__()
         self.network, self.config, self.n_steps = network, config, n_steps
@@ -98,6 +98,7 @@ class GenreModule(pl.LightningModule):
 
     def track_logits(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean logits and targets of the development tracks, both (n_tracks, n_classes)."""
+        assert self._development is not None
         logits, track = (torch.cat(parts).cpu() for parts in zip(*self._scores, strict=True))
         self._scores = []
         n_tracks = len(self._development.tracks)

@@ -34,8 +34,20 @@ IDENTITY = {
     "development_tracks": "development tracks",
     "init": "bundle to start from",
     "teachers": "teachers",
+    "refit": "bundle to refit",
 }
-KEYS = IDENTITY.keys() | {"manifest", "store", "datasets", "licences", "micro_batch", "versions"}
+RECIPE = {
+    key: IDENTITY[key]
+    for key in ("config", "features", "labels", "protocol", "rows_key", "init", "teachers")
+}
+KEYS = (IDENTITY.keys() - {"refit"}) | {
+    "manifest",
+    "store",
+    "datasets",
+    "licences",
+    "micro_batch",
+    "versions",
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,7 @@ class Run:
 
     def _unchanged(self, record: Mapping[str, Any]) -> Run:
         """Return this run if `record` describes the same."""
-        changed = [key for key in IDENTITY if self.record[key] != record[key]]
+        changed = [key for key in IDENTITY if self.record.get(key) != record[key]]
         names = [IDENTITY[key] for key in changed]
         if "config" in changed:
             keys = _differing(self.record["config"], record["config"])
@@ -185,7 +197,7 @@ class Run:
         write_json(
             self.folder / "result.json",
             {
-                "dev_score": best["dev_score"],
+                "dev_score": best.get("dev_score"),
                 "best_epoch": int(best["epoch"]),
                 "epochs": len(history),
                 "seconds": round(sum(epoch["seconds"] for epoch in history), 1),
@@ -202,7 +214,12 @@ def hold(folder: str | Path) -> Iterator[None]:
 
 
 def best_epoch(history: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The epoch to ship: of the highest score, then of the lowest loss, then the first."""
+    """The epoch to ship: of the highest score, then of the lowest loss, then the first.
+
+    The last one where no development fold was held out.
+    """
+    if "dev_score" not in history[-1]:
+        return history[-1]
     return max(history, key=lambda epoch: (epoch["dev_score"], -epoch["dev_loss"]))
 
 

@@ -1,0 +1,66 @@
+"""A settled recipe, trained once more on the whole training split."""
+
+import pytest
+
+from bands import config
+from tsresformer.errors import TrainingError
+from tsresformer.export import export
+from tsresformer.training.fit import fit
+
+pytestmark = pytest.mark.torch
+
+
+def test_a_refit_learns_from_the_development_fold_and_keeps_the_recipes_calibration(
+    bands, tmp_path
+):
+    manifest, store = bands
+    first = fit(config(), manifest, store, tmp_path / "a", progress=False)
+    recipe = export(first, tmp_path / "a.bundle")
+    run = fit(config(), manifest, store, tmp_path / "b", refit=recipe.path, progress=False)
+    held_out = first.record["development_tracks"]
+    assert held_out and not run.record["development_tracks"]
+    assert set(run.record["training_tracks"]) == {*first.record["training_tracks"], *held_out}
+    assert all("dev_score" not in row for row in run.history())
+    assert run.result["best_epoch"] == run.result["epochs"] - 1 and run.result["dev_score"] is None
+    bundle = export(run, tmp_path / "b.bundle")
+    assert bundle.hash != recipe.hash and bundle.weights().keys() == recipe.weights().keys()
+    assert any((bundle.weights()[k] != v).any() for k, v in recipe.weights().items())
+    assert (bundle.temperature, bundle.unsure_below) == (recipe.temperature, recipe.unsure_below)
+    assert bundle.record["metrics"] == recipe.record["metrics"]
+    assert set(bundle.record["training"]["heard"]) == set(recipe.record["training"]["heard"])
+    assert not bundle.record["training"]["calibrated_on"]  # so it may teach none that hold them out
+    assert (
+        f"| refit of | a (sha256 {recipe.hash[:12]}), on the whole training split |"
+        in bundle.card()
+    )
+    assert "of the model that the recipe gave without these tracks" in bundle.card()
+    with pytest.raises(TrainingError, match="was trained on"):
+        fit(config(), manifest, store, tmp_path / "c", teachers=[bundle.path], progress=False)
+
+
+def test_a_refit_repeats_its_recipe(bands, tmp_path):
+    manifest, store = bands
+    recipe = export(
+        fit(config(), manifest, store, tmp_path / "a", progress=False), tmp_path / "a.bundle"
+    )
+    for changed, what in [
+        ({"config": config("seed=1")}, "configuration"),
+        ({"teachers": [recipe.path]}, "teachers"),
+        ({"init": recipe.path}, "bundle to start from"),
+    ]:
+        given = {"config": config(), **changed}
+        with pytest.raises(TrainingError, match=rf"a\.bundle: was trained with .*{what}"):
+            fit(given.pop("config"), manifest, store, tmp_path / "b", refit=recipe.path, **given)
+    assert not (tmp_path / "b").exists()
+
+
+def test_an_interrupted_refit_is_not_resumed_as_something_else(bands, tmp_path):
+    manifest, store = bands
+    recipe = export(
+        fit(config(), manifest, store, tmp_path / "a", progress=False), tmp_path / "a.bundle"
+    )
+    fit(config(), manifest, store, tmp_path / "b", refit=recipe.path, progress=False)
+    again = fit(config(), manifest, store, tmp_path / "b", refit=recipe.path, resume=True)
+    assert again.finished
+    with pytest.raises(TrainingError, match=r"cannot resume.*bundle to refit"):
+        fit(config(), manifest, store, tmp_path / "b", resume=True, progress=False)
