@@ -298,8 +298,7 @@ def _standardise(network: Network, training: SliceBatches) -> None:
         count += x.shape[1]
     mean = total / count
     deviation = (squares / count - mean**2).clamp(min=0).mean().sqrt()
-    network.normalise.mean.copy_(mean.unsqueeze(1))
-    network.normalise.scale.copy_(deviation.clamp(min=1.0))
+    network.normalise.standardise(mean, deviation)
 
 
 def _class_weights(targets: np.ndarray, config: Config) -> torch.Tensor:
