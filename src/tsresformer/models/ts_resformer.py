@@ -17,7 +17,6 @@ from tsresformer.models.attention import build_front
 from tsresformer.models.encoder import EncoderBranch
 from tsresformer.models.residual import ResidualBranch
 
-
 PCEN_FLATTEST = 0.01
 """Deviation that PCEN is divided by at least; decibels, by 1."""
 

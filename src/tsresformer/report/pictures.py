@@ -85,8 +85,8 @@ def _attention(result: EvaluationResult, attention: Attention) -> Iterator[Pictu
             ),
             f"A slice's log-mel spectrum, bright is {attention.bright}. Above it the weight that "
             "the attention gives to each moment, at the right to each band; both are means over "
-            f"the network's channels, between 0 and 1, each curve on a scale of its own. {text} Shown are the "
-            "most confident right predictions of different genres.",
+            f"the network's channels, between 0 and 1, each curve on a scale of its own. {text} "
+            "Shown are the most confident right predictions of different genres.",
         )
 
 

@@ -29,15 +29,22 @@ CURVES = 10
 """Most points that one picture of curves shows."""
 
 
-def write_page(results: Results, found: Sequence[Point]) -> Path:
-    """Draw the page beside the results."""
+def write_page(
+    results: Results, found: Sequence[Point], drawn: Sequence[Picture] | None = None
+) -> Path:
+    """Write the page beside the results.
+
+    Parameters
+    ----------
+    drawn : what `draw` gave, if it was called already
+    """
     gaps = contrasts(results, found)
     header, rows = point_rows(results, found)
     page = template("study.html.j2").render(
         plan=results.plan,
         banners=list(_banners(results, found)),
         facts=_facts(results, found),
-        pictures=list(_pictures(results, found, gaps)),
+        pictures=draw(results, found) if drawn is None else drawn,
         notes=notes(results, found),
         header=header,
         rows=rows,
@@ -116,6 +123,11 @@ def _contrast_row(gap: Contrast) -> dict[str, Any]:
             p_text(gap.mcnemar_p),
         ],
     }
+
+
+def draw(results: Results, found: Sequence[Point]) -> list[Picture]:
+    """All pictures of a study."""
+    return list(_pictures(results, found, contrasts(results, found)))
 
 
 def _pictures(

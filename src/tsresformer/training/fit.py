@@ -40,7 +40,7 @@ from tsresformer.training.module import GenreModule
 from tsresformer.training.processes import Processes
 from tsresformer.training.run import Run, hold, read_checkpoint, rows_key
 from tsresformer.training.teachers import check_teachers, soft_targets
-from tsresformer.workers import n_cores
+from tsresformer.workers import n_threads
 
 STATISTICS_TRACKS = 512
 """Training tracks whose slices give the mean of each band and the overall deviation."""
@@ -95,7 +95,7 @@ def fit(
     check_groups(manifest)
     plan = _plan(config, manifest, store, initial, [Bundle.load(name) for name in teachers])
     processes = Processes(devices, nodes)
-    torch.set_num_threads(max(1, _n_cores() // devices))
+    torch.set_num_threads(max(1, n_threads() // devices))
     _keep_freed_memory()
     pl.seed_everything(config.seed % 2**32, verbose=False)
     network = build_network(config.model, store.features, len(plan.vocabulary))
@@ -352,12 +352,6 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def _n_cores() -> int:
-    """Cores that this process may use, or the first number of OMP_NUM_THREADS."""
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return (int(first) if first.isdecimal() else 0) or n_cores()
 
 
 def _trainer(
