@@ -145,8 +145,10 @@ def _pictures(
         points = [point for point in found if point.protocol == protocol]
         where = f" ({protocol})" if len(plan.protocols) > 1 else ""
         yield _accuracies(points, where, protocol)
-        if rivals := [g for g in gaps if g.point.protocol == g.reference.protocol == protocol]:
-            yield _differences(rivals, where, protocol)
+        rivals = [g for g in gaps if g.point.protocol == g.reference.protocol == protocol]
+        for k, name in enumerate(dict.fromkeys(gap.reference.label for gap in rivals)):
+            against = [gap for gap in rivals if gap.reference.label == name]
+            yield _differences(against, name, where, f"{protocol}-{k}")
         if plan.x is not None and len(points) > 1:
             yield from _curves(points, plan.x, where, protocol)
         costly = [point for point in points if point.macs]
@@ -196,13 +198,12 @@ def _accuracies(points: Sequence[Point], where: str, protocol: str) -> Picture:
     )
 
 
-def _differences(gaps: Sequence[Contrast], where: str, protocol: str) -> Picture:
-    reference = gaps[0].reference.label
+def _differences(gaps: Sequence[Contrast], reference: str, where: str, name: str) -> Picture:
     sure = [gap.point.label for gap in gaps if gap.p_holm < figures.SIGNIFICANT]
     text = f"Beyond chance: {', '.join(sure) or 'none'}."
     return Picture(
         f"How much better or worse than {reference}{where}",
-        figures.differences(gaps, f"Differences from {reference}. {text}", f"gaps-{protocol}"),
+        figures.differences(gaps, f"Differences from {reference}. {text}", f"gaps-{name}"),
         f"Difference in accuracy from {reference}, in points: right of the upright line is better. "
         "Filled circles are whole tracks, hollow squares single slices; lines are 95 % intervals "
         "of the difference itself, by a bootstrap over artists. Blue where the Holm-corrected p "
