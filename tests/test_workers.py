@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import worker_functions
 from tsresformer.errors import AudioError, ChildDiedError, TsResformerError
-from tsresformer.workers import Children, Event, Limits, alive, stream
+from tsresformer.workers import Children, Event, Limits, alive, n_cores, n_threads, stream
 
 TESTS = Path(__file__).parent
 
@@ -290,6 +290,12 @@ def test_children_stay_from_one_stream_to_the_next() -> None:
     finally:
         children.close()
     assert wait_until(lambda: not is_alive(pid))
+
+
+def test_threads_are_the_first_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, n in (("4,2", 4), ("3", 3), ("", n_cores())):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert n_threads() == n
 
 
 def chunks(events: Iterator[Event]) -> list[Any]:

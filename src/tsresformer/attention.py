@@ -42,6 +42,7 @@ class Looked:
         return Attention(
             frequency=np.stack(self._frequency),
             centres_hz=_centres_hz(bundle),
+            bright="loud" if bundle.features.scale == "log" else "louder than a moment ago (PCEN)",
             examples=tuple(self._examples(bundle, scored)),
         )
 

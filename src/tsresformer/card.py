@@ -78,7 +78,7 @@ def _facts(record: Mapping[str, Any]) -> Iterator[str]:
     rows = {
         "genres": ", ".join(record["labels"]),
         "input": f"{features['sample_rate']:,} Hz, FFT {features['n_fft']}, hop "
-        f"{features['hop_length']}, {features['n_mels']} mel bands, top {features['top_db']:g} dB",
+        f"{features['hop_length']}, {features['n_mels']} mel bands, {_scale(features)}",
         "slices": f"{slicing['slice_s']:g} s every {hop:g} s, {record['aggregation']}",
         "size": f"{cost['parameters']:,} parameters, {cost['multiply_adds'] / 1e6:,.0f} million "
         f"multiply-adds a slice of {cost['n_frames']} frames",
@@ -98,6 +98,12 @@ def _facts(record: Mapping[str, Any]) -> Iterator[str]:
 
 def _recipe(bundle: Mapping[str, Any]) -> str:
     return f"{bundle['name']} (sha256 {bundle['sha256'][:12]}), on the whole training split"
+
+
+def _scale(features: Mapping[str, Any]) -> str:
+    if features.get("scale") == "pcen":
+        return ", ".join(["PCEN", *(f"{key} {value:g}" for key, value in features["pcen"].items())])
+    return f"top {features['top_db']:g} dB"
 
 
 def _origin(bundle: Mapping[str, Any]) -> str:

@@ -266,7 +266,8 @@ def _inspect_row(track: Track) -> Inspection | AudioError:
         silent=bool(values.max() == values.min()),
         sha256=digest,
         samples_hash=digest,
-        fingerprint=fingerprint(decibels, config.top_db),
+        # How alike two tracks are is judged in decibels; with PCEN only equal ones are found.
+        fingerprint=fingerprint(decibels, config.top_db) if config.scale == "log" else None,
     )
 
 

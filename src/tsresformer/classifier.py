@@ -25,7 +25,8 @@ TIMELINE_WINDOW_S = 10.0
 """Shortest stretch that one entry of the timeline speaks for."""
 
 SILENT_BELOW_DB = 60.0
-"""A slice that stays this far under the loudest of its track has no genre."""
+"""A slice that stays this far under the loudest of its track has no genre. PCEN tells no
+loudness: there only a slice of digital silence has none."""
 
 BATCH_SLICES = 4
 """Slices that the network sees at once; more is not faster, and 16 take 55 MiB more memory."""
@@ -239,7 +240,7 @@ class Classifier:
                 yield event.index, scorers.pop(event.index).finish()
 
     def run(self, slices: Sequence[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        """Run the network on slices (n_mels, n_frames) of one length, absolute decibels."""
+        """Run the network on slices (n_mels, n_frames) of one length, as a stream yields them."""
         outputs = [output.name for output in self._session.get_outputs()]
         values = self._session.run(outputs, {"log_mel": np.stack(slices)})
         return dict(zip(outputs, values, strict=True))
@@ -324,7 +325,7 @@ class _Scorer:
         self._timeline = timeline
         self._waiting: list[tuple[int, NDArray[np.float32]]] = []
         self._starts: list[int] = []
-        self._loudest: list[float] = []  # decibels of each slice
+        self._loudest: list[float] = []  # greatest value of each slice
         self._outputs: list[dict[str, NDArray[np.float32]]] = []
         self._last: Chunk | None = None
 
@@ -343,7 +344,8 @@ class _Scorer:
             for name in self._outputs[0]
         }
         starts, loudest = np.array(self._starts), np.array(self._loudest)
-        audible = loudest > loudest.max() - SILENT_BELOW_DB
+        is_pcen = self._classifier.bundle.features.scale == "pcen"
+        audible = loudest > (0 if is_pcen else loudest.max() - SILENT_BELOW_DB)
         own = self._own_slices()
         fine = slice(None) if self._timeline else slice(0)
         return TrackScores(

@@ -10,7 +10,6 @@ Efron & Tibshirani 1993, ch. 16 (p-values by the bootstrap); McNemar 1947; Holm 
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ import numpy as np
 
 from tsresformer.bootstrap import Difference, Shares, difference
 from tsresformer.errors import ManifestError
+from tsresformer.files import csv_rows
 from tsresformer.manifest import listed
 
 MCNEMAR_WARNING = (
@@ -69,12 +69,6 @@ class Side:
         else:
             metrics = path
             predictions = path.parent.parent / "predictions" / f"{path.stem}.csv"
-        for file in (metrics, predictions):
-            if not file.is_file():
-                raise ManifestError(
-                    f"{path}: {file.name} is missing; name a folder that 'tsresformer evaluate' "
-                    "wrote, or a cell's JSON of a study"
-                )
         try:
             record = json.loads(metrics.read_text(encoding="utf-8"))
             if path.is_dir():
@@ -83,8 +77,12 @@ class Side:
                 raise ManifestError(f"{path}: this cell failed ({record['error']})")
             else:
                 name, title = record["cell"], record["metrics"]["title"]
-            with open(predictions, newline="", encoding="utf-8") as stream:
-                answers = answers_of(list(csv.DictReader(stream)))
+            answers = answers_of(csv_rows(predictions))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ManifestError(
+                f"{path}: {Path(error.filename).name} is missing; name a folder that 'tsresformer "
+                "evaluate' wrote, or a cell's JSON of a study"
+            ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise ManifestError(f"{path}: damaged ({error!r}); evaluate again") from None
         return cls(name, title, answers)

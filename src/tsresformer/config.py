@@ -16,7 +16,9 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -37,11 +39,34 @@ class Section(BaseModel):
             raise ConfigError(_sentence(type(self), error)) from None
 
 
+class PcenConfig(Section):
+    """Per-channel energy normalisation; the defaults are librosa's, as published, but for `top`.
+
+    Each mel band is divided by its own recent mean, to the power of `gain`, and compressed. `top`
+    is for PCEN what `top_db` is for decibels: larger values count as this one, for which the byte
+    255 stands.
+
+    References
+    ----------
+    Wang et al. 2017, Trainable frontend for robust and far-field keyword spotting.
+    """
+
+    gain: float = Field(0.98, ge=0, le=1)
+    bias: PositiveFloat = 2.0
+    power: float = Field(0.5, gt=0, le=1)
+    time_constant: PositiveFloat = Field(0.4, description="seconds that the mean looks back")
+    eps: PositiveFloat = 1e-6
+    top: PositiveFloat = Field(5.0, description="our choice; a full-scale attack gives about 4")
+
+
 class FeatureConfig(Section):
     """How audio becomes a log-mel spectrum; framing as in librosa (centred, zero-padded, Hann).
 
     The defaults are our choice: 22,050 Hz and a hop of 512 give 43 frames a second, enough for
-    beats, at a cost that two cores can train on.
+    beats, at a cost that two cores can train on. With `scale = "pcen"` the mel power is compressed
+    by PCEN instead of the logarithm, and `reference` and `top_db`, which are about decibels, say
+    nothing. The plain values of a logarithmic configuration have no `scale` and no `pcen`, as
+    before there was a choice, so that stores, bundles and their hashes stay what they were.
     """
 
     sample_rate: PositiveInt = 22050
@@ -53,6 +78,8 @@ class FeatureConfig(Section):
     f_max: PositiveFloat | None = None
     reference: Literal["max"] | PositiveFloat = "max"
     top_db: PositiveFloat = 80.0
+    scale: Literal["log", "pcen"] = "log"
+    pcen: PcenConfig = PcenConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -77,7 +104,18 @@ class FeatureConfig(Section):
                 f"f_min {self.f_min:g} < f_max {self.f_max:g} <= sample_rate / 2 "
                 f"({self.sample_rate / 2:g}) does not hold"
             )
+        if self.scale == "log" and self.pcen != PcenConfig():
+            raise ValueError('pcen is for scale = "pcen"')
+        if self.scale == "pcen" and self.reference != "max":
+            raise ValueError('reference is for decibels; with scale = "pcen" leave it out')
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_a_choice(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if self.scale == "log":
+            del values["scale"], values["pcen"]
+        return values
 
     @property
     def frames_per_second(self) -> float:

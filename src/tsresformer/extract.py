@@ -24,7 +24,7 @@ CHUNK_FRAMES = 512
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some frames of a track, absolute decibels, and what was learned with them.
+    """Some frames of a track, absolute decibels or PCEN, and what was learned with them.
 
     `seconds`, `peak` and `warning` describe the track up to this chunk; the last chunk's count.
     """
@@ -54,7 +54,7 @@ def log_mel_chunks(
     listen : called with every block of the waveform, shape (n_samples,)
     """
     if is_row(item):
-        log_mel = read_row(item, config.top_db)
+        log_mel = read_row(item, config)
         seconds = log_mel.shape[1] / config.frames_per_second
         yield Chunk(log_mel, seconds, peak=float(np.ptp(log_mel) > 0))
         return

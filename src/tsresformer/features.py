@@ -1,17 +1,20 @@
 """Log-mel spectra in NumPy: the only implementation, for training and inference alike.
 
-Framing, windowing, STFT, mel filter bank, logarithmic compression. A stream yields absolute
-decibels; `reference_to` then refers a track or a slice to its own maximum and clips it at
-`top_db`. The exported network applies the same definition to each slice.
+Framing, windowing, STFT, mel filter bank, and compression: by the logarithm, or by PCEN. A stream
+yields absolute decibels; `reference_to` then refers a track or a slice to its own maximum and
+clips it at `top_db`. The exported network applies the same definition to each slice. With PCEN a
+stream yields its values, and `reference_to` clips them at `top`.
 
 References
 ----------
 Stevens, Volkmann & Newman 1937 (the mel scale, in Slaney's variant as librosa has it).
+Wang et al. 2017, Lostanlen et al. 2019 (PCEN, per-channel energy normalisation).
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,9 @@ Array = NDArray[np.float32]
 
 MIN_POWER = 1e-10
 """Power floor before the logarithm, as in librosa's `power_to_db`."""
+
+PCEN_POWER = 2.0**30
+"""Mel power of full scale, before PCEN: of samples as 16-bit integers, which its constants suit."""
 
 SILENT_PEAK = 1e-3
 """A track whose samples all stay below this (-60 dBFS) is silent."""
@@ -46,7 +52,7 @@ def log_mel(waveform: NDArray[np.floating], config: FeatureConfig) -> Array:
     Returns
     -------
     log_mel : shape (n_mels, n_frames), float32; with `reference="max"`, dB relative to the
-        track's maximum, in [-top_db, 0]
+        track's maximum, in [-top_db, 0]; with PCEN, in [0, top]
 
     Raises
     ------
@@ -65,20 +71,37 @@ def log_mel(waveform: NDArray[np.floating], config: FeatureConfig) -> Array:
 def reference_to(log_mel_db: Array, config: FeatureConfig) -> Array:
     """Refer absolute decibels to the maximum (or a fixed power) and clip at `top_db`.
 
+    Values of PCEN are relative already, to what each band did before; they are clipped at `top`.
+
     Parameters
     ----------
     log_mel_db : shape (..., n_mels, n_frames); the maximum is taken over the last two axes
     """
+    if config.scale == "pcen":
+        return np.minimum(log_mel_db, np.float32(config.pcen.top))
     loudest = log_mel_db.max(axis=(-2, -1), keepdims=True)
     reference = loudest if config.reference == "max" else fixed_reference_db(config)
     clipped: Array = np.maximum(log_mel_db, loudest - np.float32(config.top_db)) - reference
     return clipped
 
 
-def bytes_to_decibels(values: NDArray[np.uint8], top_db: float) -> Array:
-    """Decibels of a log-mel that is kept as bytes: 255 is 0 dB, 0 is -top_db."""
-    decibels: Array = values * np.float32(top_db / 255) - np.float32(top_db)
-    return decibels
+def from_bytes(values: NDArray[np.uint8], config: FeatureConfig) -> Array:
+    """Values of a log-mel that is kept as bytes: 255 is 0 dB, 0 is -top_db; PCEN: top and 0."""
+    lowest, width = _byte_range(config)
+    return np.asarray(values * np.float32(width / 255) + np.float32(lowest))
+
+
+def to_bytes(values: Array, config: FeatureConfig) -> NDArray[np.uint8]:
+    """Keep a referenced log-mel as bytes; what lies outside their range counts as its end."""
+    lowest, width = _byte_range(config)
+    return np.clip(np.rint((values - lowest) * (255 / width)), 0, 255).astype(np.uint8)
+
+
+def _byte_range(config: FeatureConfig) -> tuple[float, float]:
+    """What the byte 0 stands for, and how much further up 255 lies."""
+    if config.scale == "pcen":
+        return 0.0, config.pcen.top
+    return -config.top_db, config.top_db
 
 
 def fixed_reference_db(config: FeatureConfig) -> np.float32:
@@ -106,6 +129,9 @@ class LogMelStream:
         self._n_held = self._margin = config.n_fft // 2
         self._skip = 0  # samples to come that no frame looks at
         self._n_samples = self._n_frames = 0
+        self._compress: Callable[[Array], None] = _to_decibels
+        if config.scale == "pcen":
+            self._compress = _Pcen(config)
 
     def push(self, waveform: NDArray[np.floating]) -> Array:
         """Take the next samples; return the frames (n_mels, n) that they complete."""
@@ -146,9 +172,7 @@ class LogMelStream:
                 self._held[:n_kept] = self._held[self._held.size - n_kept :]
                 self._n_held = n_kept
         self._transform(n_frames - self._n_frames, out[:, self._n_frames - first :])
-        np.maximum(out, np.float32(MIN_POWER), out=out)
-        np.log10(out, out=out)
-        out *= np.float32(10)
+        self._compress(out)
         return out
 
     def _hold(self, waveform: Array) -> int:
@@ -181,6 +205,42 @@ class LogMelStream:
         for rows, bins, filters in self._filters:
             np.matmul(filters, power[:, bins].T, out=out[rows, :n_frames])
         self._n_frames += n_frames
+
+
+def _to_decibels(power: Array) -> None:
+    """Turn mel power into absolute decibels, in place."""
+    np.maximum(power, np.float32(MIN_POWER), out=power)
+    np.log10(power, out=power)
+    power *= np.float32(10)
+
+
+class _Pcen:
+    """Per-channel energy normalisation of frames that arrive in blocks, in place.
+
+    Each band has a mean of its own that follows it as a filter of first order does; it starts at
+    1, as librosa's does, and goes on from block to block.
+    """
+
+    def __init__(self, config: FeatureConfig) -> None:
+        self._pcen = config.pcen
+        n_frames = config.pcen.time_constant * config.frames_per_second
+        self._rate = (np.sqrt(1 + 4 * n_frames**2) - 1) / (2 * n_frames**2)
+        self._mean = np.ones(config.n_mels)
+
+    def __call__(self, power: Array) -> None:
+        """Compress the next frames, mel power of shape (n_mels, n_frames)."""
+        gain, bias, root = self._pcen.gain, self._pcen.bias, self._pcen.power
+        energy = power.T.astype(np.float64) * PCEN_POWER
+        means = self._rate * energy
+        before = self._mean
+        for mean in means:
+            mean += (1 - self._rate) * before
+            before = mean
+        self._mean = before.copy()
+        # The mean to the power of -gain, in logarithms, so that eps is not lost beside it.
+        eps = self._pcen.eps
+        energy *= np.exp(-gain * (np.log(eps) + np.log1p(means / eps)))
+        power[:] = (bias**root * np.expm1(root * np.log1p(energy / bias))).T
 
 
 @functools.lru_cache(maxsize=8)

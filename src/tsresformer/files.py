@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import fcntl
+import gzip
 import hashlib
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -101,6 +104,25 @@ def write_json(path: str | Path, value: object) -> None:
     with atomic_write(path) as stream:
         json.dump(value, stream, indent=2, ensure_ascii=False, allow_nan=False)
         stream.write("\n")
+
+
+def csv_rows(path: str | Path) -> list[dict[str, str]]:
+    """Rows of a CSV file, or of ``<path>.gz`` where only that lies there.
+
+    Raises
+    ------
+    FileNotFoundError : neither lies there
+    ValueError : the packed file is damaged
+    """
+    packed = Path(f"{path}.gz")
+    if Path(path).is_file() or not packed.is_file():
+        with open(path, newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+    try:
+        with gzip.open(packed, "rt", newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{packed.name}: {error}") from None
 
 
 def sha256_file(path: str | Path) -> str:

@@ -111,16 +111,16 @@ class Job:
         return Estimate(len(usable), seconds, 2 * n_frames * self.features.n_mels + NETWORK_BYTES)
 
     def _clip_seconds(self, manifest: Manifest) -> float:
-        """Seconds that one clip takes from the file to the log-mel, on one core."""
+        """Processor seconds that one clip takes from the file to the log-mel."""
         times = []
         for track in manifest.tracks:
-            begun = time.monotonic()
+            begun = time.process_time()
             try:
                 for _ in log_mel_chunks(track.path, self.features):
                     pass
             except AudioError:
                 continue
-            times.append(time.monotonic() - begun)
+            times.append(time.process_time() - begun)
             if len(times) > TIMED_CLIPS:
                 break
         if len(times) < 2:

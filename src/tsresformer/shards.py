@@ -23,6 +23,7 @@ from tsresformer.check import judge
 from tsresformer.config import FeatureConfig
 from tsresformer.errors import AudioError, StoreError
 from tsresformer.extract import Chunk, log_mel_chunks
+from tsresformer.features import to_bytes
 from tsresformer.files import atomic_write, write_json
 from tsresformer.manifest import Track, printable
 from tsresformer.workers import Children, Limits
@@ -132,9 +133,9 @@ class ShardBuilder:
         return StoredTrack(track.track_id, source_of(track), n_frames, seconds, "ok", last.warning)
 
     def _compact(self, frames: NDArray[np.float32]) -> NDArray[Any]:
-        """Decibels as the store keeps them."""
+        """Values as the store keeps them."""
         if self._dtype == "uint8":
-            frames = np.rint((frames + self._features.top_db) * (255 / self._features.top_db))
+            return to_bytes(frames, self._features)
         return frames.astype(self._dtype)
 
     def _write(self, shard: int, results: list[_Result]) -> None:

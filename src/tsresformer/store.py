@@ -24,7 +24,7 @@ from tsresformer.cluster import Engine, run_on_ray
 from tsresformer.config import FeatureConfig, load_features, resolved
 from tsresformer.datasets.arrays import is_row, row_dtype
 from tsresformer.errors import ConfigError, StoreError
-from tsresformer.features import bytes_to_decibels
+from tsresformer.features import from_bytes
 from tsresformer.files import hold_folder, sha256_file, write_json
 from tsresformer.manifest import Manifest, Track, listed
 from tsresformer.shards import (
@@ -88,9 +88,9 @@ class FeatureStore:
         return frames.T
 
     def to_decibels(self, log_mel: NDArray[Any]) -> NDArray[np.float32]:
-        """Decibels of stored values, whatever type the store has."""
+        """Decibels (or values of PCEN) of stored values, whatever type the store has."""
         if log_mel.dtype == np.uint8:
-            return bytes_to_decibels(log_mel, self.features.top_db)
+            return from_bytes(log_mel, self.features)
         return log_mel.astype(np.float32)
 
     def serve(self, manifest: Manifest) -> list[Track]:

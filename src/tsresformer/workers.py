@@ -59,6 +59,12 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def n_threads() -> int:
+    """Threads for one computation: the first number of OMP_NUM_THREADS, or `n_cores`."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return (int(first) if first.isdecimal() else 0) or n_cores()
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one child process, or one file, may take.

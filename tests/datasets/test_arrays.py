@@ -75,11 +75,11 @@ def test_bytes_are_decibels_below_255(tmp_path: Path) -> None:
     values = np.zeros((2, 4, 5), np.uint8)
     values[1, :, 0] = (0, 51, 102, 255)
     path = saved(tmp_path, values)
-    log_mel = arrays.read_row(f"{path}#1", top_db=80.0)
+    log_mel = arrays.read_row(f"{path}#1", FeatureConfig())
     assert log_mel.shape == (4, 5) and log_mel.dtype == np.float32
     np.testing.assert_allclose(log_mel[:, 0], [-80, -64, -48, 0], atol=1e-5)
     np.testing.assert_allclose(
-        arrays.read_row(f"{path}#1", 60.0)[:, 0], [-60, -48, -36, 0], atol=1e-5
+        arrays.read_row(f"{path}#1", FeatureConfig(top_db=60))[:, 0], [-60, -48, -36, 0], atol=1e-5
     )
 
 
@@ -87,7 +87,7 @@ def test_bytes_are_decibels_below_255(tmp_path: Path) -> None:
 def test_floats_are_decibels_already(tmp_path: Path, kind: type[np.floating]) -> None:
     values = np.linspace(-80, 0, 40).reshape(2, 4, 5).astype(kind)
     path = saved(tmp_path, np.asfortranarray(values))
-    log_mel = arrays.read_row(f"{path}#1", top_db=80.0)
+    log_mel = arrays.read_row(f"{path}#1", FeatureConfig())
     assert log_mel.dtype == np.float32
     np.testing.assert_array_equal(log_mel, values[1].astype(np.float32))
 
@@ -96,6 +96,6 @@ def test_rows_with_values_that_are_no_numbers_are_refused(tmp_path: Path) -> Non
     values = np.zeros((2, 4, 5), np.float32)
     values[1, 0, 0] = np.nan
     path = saved(tmp_path, values)
-    assert arrays.read_row(f"{path}#0", 80.0).max() == 0
+    assert arrays.read_row(f"{path}#0", FeatureConfig()).max() == 0
     with pytest.raises(AudioError, match=r"X\.npy#1: holds values that are not finite"):
-        arrays.read_row(f"{path}#1", 80.0)
+        arrays.read_row(f"{path}#1", FeatureConfig())

@@ -3,26 +3,13 @@
 import numpy as np
 import pytest
 
+from studies_of import TINY, toml
 from tsresformer.config import FeatureConfig
 from tsresformer.datasets import arrays
 from tsresformer.splits import split
 from tsresformer.store import build_store
 
 FEATURES = FeatureConfig(sample_rate=16000, hop_length=1600, n_fft=2048, n_mels=16)
-TINY = {
-    "slicing.slice_s": 2.0,
-    "slicing.windows": "fixed",
-    "model.front_channels": 2,
-    "model.residual_widths": [8, 16],
-    "model.residual_depths": [1, 1],
-    "model.d_model": 16,
-    "model.n_heads": 2,
-    "model.n_layers": 1,
-    "model.d_feedforward": 16,
-    "train.batch_size": 8,
-    "train.epochs": 2,
-    "train.dev_fraction": 0.2,
-}
 
 
 @pytest.fixture(scope="session")
@@ -50,13 +37,9 @@ def study_file(tmp_path):
     """Write a study of tiny trainings: its TOML is `text` after the common head."""
 
     def write(text, name="quick", config="ts_resformer"):
-        settings = "\n".join(
-            f'"{key}" = {str(value).lower() if isinstance(value, bool) else value!r}'
-            for key, value in TINY.items()
-        )
         head = f'title = "T"\nquestion = "Q"\nconfig = "{config}"\n'
         path = tmp_path / f"{name}.toml"
-        path.write_text(f"{head}{text}\n[settings]\n{settings}\n")
+        path.write_text(f"{head}{text}\n[settings]\n{toml(TINY)}\n")
         return path
 
     return write

@@ -13,7 +13,7 @@ SHIPPED = {
     "augmentation": (18, 18),
     "baselines": (54, 216),
     "data_size": (15, 15),
-    "features": (6, 6),
+    "features": (7, 7),
     "leak_audit": (4, 4),
     "models": (24, 96),
     "paper": (4, 4),

@@ -1,5 +1,6 @@
 """Running studies: resumes, failures, budgets, tuning; and real trainings that repeat exactly."""
 
+import contextlib
 import csv
 import json
 import os
@@ -12,14 +13,15 @@ import time
 import numpy as np
 import pytest
 
+from studies_of import TINY, toml
 from tsresformer.bootstrap import summarise
 from tsresformer.cli import run as command_line
 from tsresformer.errors import SplitError, StudyError, TrainingError
 from tsresformer.manifest import Manifest
 from tsresformer.report import EvaluationResult, TrackResult
-from tsresformer.splits import Protocol, group_of, parse_protocol
+from tsresformer.splits import Protocol, development_fold, group_of, parse_protocol
 from tsresformer.store import FeatureStore
-from tsresformer.studies import deep
+from tsresformer.studies import classical, deep
 from tsresformer.studies.data import Data
 from tsresformer.studies.page import write_page
 from tsresformer.studies.plan import load_study
@@ -310,31 +312,139 @@ def test_classical_models_are_cells_like_all_others(noisy, study_file, tmp_path)
         assert row["params"] == ""
 
 
-def test_killed_at_any_point_and_resumed_it_gives_the_same_table(noisy, study_file, tmp_path):
+@pytest.fixture(scope="module")
+def whole(noisy, tmp_path_factory):
+    """The file of a study of two networks, and the results of a run that nothing stopped."""
+    home = tmp_path_factory.mktemp("whole")
+    path = home / "quick.toml"
+    path.write_text(
+        'title = "T"\nquestion = "Q"\nconfig = "ts_resformer"\nprotocols = ["official"]\n'
+        f"[settings]\n{toml(TINY)}\n[axes.model]\na = {{}}\nb = {{ 'model.left' = false }}\n"
+    )
+    assert start(noisy, path, home / "r").complete
+    write_tables(Results.open(home / "r"))
+    return path, home / "r"
+
+
+def same(out, whole, *names):
+    """Whether two folders of results have the same table, and the same predictions to the byte."""
+    write_tables(Results.open(out))
+    assert rows(out) == [row for row in rows(whole) if not names or row["cell"] in names]
+    for row in rows(out):
+        file = f"predictions/{row['cell']}.csv"
+        assert (out / file).read_bytes() == (whole / file).read_bytes()
+
+
+def command(path, noisy, out):
+    """The words of `study run --resume` in a process of its own."""
+    data = ["--manifest", str(noisy / "m.csv"), "--store", str(noisy / "store"), "-o", str(out)]
+    return [sys.executable, "-m", "tsresformer.cli", "study", "run", str(path), "--resume", *data]
+
+
+def stopped(words, out, mark, stop, n_before=0):
+    """Run a command until more files than before match, then signal it; exit code, and stderr."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(words, start_new_session=True, stdout=pipe, stderr=pipe, text=True)
+    while process.poll() is None and len(list(out.glob(mark))) <= n_before:
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, stop)
+    _, said = process.communicate(timeout=300)
+    return process.returncode, said
+
+
+def test_killed_at_any_point_and_resumed_it_gives_the_same_table(noisy, whole, tmp_path):
+    path, expected = whole
+    out = tmp_path / "killed"
+    for mark in ("work/*/last.ckpt", "cells/*.json"):
+        code, _ = stopped(command(path, noisy, out), out, mark, signal.SIGKILL)
+        assert code == -signal.SIGKILL
+    assert not (out / "results.csv").exists()
+    assert start(noisy, path, out, resume=True).complete
+    same(out, expected)
+    assert [row["n_tracks"] for row in rows(out)] == ["15", "15"]
+    assert {path.name for path in out.iterdir()} >= {"study.json", "cells", "predictions"}
+    assert not (out / "work").exists()
+
+
+def test_two_runs_of_a_cell_with_one_seed_give_the_same_number(noisy, whole, tmp_path):
+    path, expected = whole
+    text = path.read_text().replace("b = { 'model.left' = false }\n", "")
+    (tmp_path / "quick.toml").write_text(text)
+    assert start(noisy, tmp_path / "quick.toml", tmp_path / "r").complete
+    same(tmp_path / "r", expected, "model-a--official--seed-0")
+    (cell,), (first, _) = Results.open(tmp_path / "r").cells(), Results.open(expected).cells()
+    assert cell["metrics"] == first["metrics"]
+    losses = [[epoch["train_loss"] for epoch in c["parts"][0]["history"]] for c in (cell, first)]
+    assert losses[0] == losses[1]
+
+
+def test_ctrl_c_says_what_remains_and_the_rest_gives_the_same_table(
+    noisy, study_file, tmp_path, capsys
+):
+    seeds = list(range(40))
     path = study_file(
-        "protocols = ['official']\n[axes.model]\na = {}\nb = { 'model.left' = false }"
+        f"seeds = {seeds}\n[axes.model]\nknn = {{ 'classical.model' = 'knn' }}\n"
+        "svm = { 'classical.model' = 'svm' }\n"
+    )
+    out = tmp_path / "r"
+    code, said = stopped(command(path, noisy, out), out, "cells/*.json", signal.SIGINT)
+    n_done = len(list((out / "cells").iterdir()))
+    assert 1 <= n_done < 80
+    assert code == 130
+    text = f"interrupted: {n_done} of 80 cells are done, {80 - n_done} remain; the same command"
+    assert said.splitlines()[-1].startswith(text)
+    assert "Traceback" not in said
+    few = ["study.seeds=[0, 1]"]
+    start(noisy, path, tmp_path / "few", *few)
+    assert command_line(["study", "show", str(tmp_path / "few")]) == 0
+    assert "4" in capsys.readouterr().out
+    start(noisy, path, out, resume=True)
+    write_tables(Results.open(out))
+    write_tables(Results.open(tmp_path / "few"))
+    assert rows(out)[:4] == rows(tmp_path / "few")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_at_every_stage_it_gives_the_same_table(noisy, study_file, tmp_path, stop):
+    path = study_file(
+        "folds = [0, 1]\nseeds = [0, 1]\n[tuning]\ntrials = 2\n"
+        'space = { "train.learning_rate" = [2e-3, 1e-3] }\n'
     )
     assert start(noisy, path, tmp_path / "whole").complete
     write_tables(Results.open(tmp_path / "whole"))
-    out = tmp_path / "killed"
-    command = [sys.executable, "-m", "tsresformer.cli", "study", "run", str(path), "--resume"]
-    command += ["--manifest", str(noisy / "m.csv"), "--store", str(noisy / "store"), "-o", str(out)]
-    for mark in ("work/*/last.ckpt", "cells/*.json"):
-        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
-        while process.poll() is None and not list(out.glob(mark)):
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    assert not (out / "results.csv").exists()
+    out = tmp_path / "stopped"
+    marks = ["study.json", "work/*/run.json", "work/*/metrics.csv", "work/*/result.json"]
+    marks += ["tuning/*.json", "work/*/scored.bundle/*", "parts/*.json", "cells/*.json"]
+    codes = []
+    for mark in marks:
+        n_before = len(list(out.glob(mark)))
+        code, said = stopped(command(path, noisy, out), out, mark, stop, n_before)
+        codes.append(code)
+        assert "Traceback" not in said, mark
+    assert set(codes) == {130 if stop == signal.SIGINT else -signal.SIGKILL}
     assert start(noisy, path, out, resume=True).complete
-    write_tables(Results.open(out))
-    assert rows(out) == rows(tmp_path / "whole")
-    assert [row["n_tracks"] for row in rows(out)] == ["15", "15"]
-    for name in ("a", "b"):
-        file = f"predictions/model-{name}--official--seed-0.csv"
-        assert (out / file).read_text() == (tmp_path / "whole" / file).read_text()
-    assert {path.name for path in out.iterdir()} >= {"study.json", "cells", "predictions"}
-    assert not (out / "work").exists()
+    same(out, tmp_path / "whole")
+    tuned = sorted((tmp_path / "whole" / "tuning").iterdir())
+    assert [file.name for file in tuned] == sorted(f.name for f in (out / "tuning").iterdir())
+    for file in tuned:
+        assert file.read_text() == (out / "tuning" / file.name).read_text()
+
+
+def test_every_model_leaves_the_same_development_fold_alone(noisy, study_file, tmp_path):
+    path = study_file(
+        "seeds = [0, 5]\nprotocols = ['official']\n[axes.model]\n"
+        "knn = { 'classical.model' = 'knn' }\n"
+    )
+    study, manifest = load_study(path), Manifest.read(noisy / "m.csv")
+    store = FeatureStore.open(noisy / "store")
+    folds = [
+        classical.Fold(study.spec(cell), manifest, store, "validation") for cell in study.cells
+    ]
+    expected = development_fold(manifest.in_split("training"), 0.2, 0)
+    for fold in folds:
+        assert (fold.training, fold.development) == expected
 
 
 def test_the_command_says_how_far_it_came(noisy, study_file, tmp_path, fake, capsys):

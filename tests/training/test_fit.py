@@ -375,12 +375,6 @@ def test_a_large_seed_is_one(bands, tmp_path):
     ).finished
 
 
-def test_threads_are_the_first_number(monkeypatch):
-    for text, n in (("4,2", 4), ("3", 3), ("", len(fit_module.os.sched_getaffinity(0)))):
-        monkeypatch.setenv("OMP_NUM_THREADS", text)
-        assert fit_module._n_cores() == n
-
-
 def test_free_memory_counts_what_the_cache_would_give_back(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(fit_module, "MEMORY", tmp_path / "meminfo")

@@ -1,7 +1,8 @@
-"""`tsresformer study`: list, run and show studies."""
+"""`tsresformer study`: list, run, show and export studies."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -136,6 +137,7 @@ def run(
     from tsresformer.progress import meter
     from tsresformer.studies.budget import parse_duration
     from tsresformer.studies.plan import load_study
+    from tsresformer.studies.results import RECORD, Results
     from tsresformer.studies.runner import run_study
     from tsresformer.studies.tables import write_tables
 
@@ -155,7 +157,8 @@ def run(
                 progress=bar.reach,
             )
     except KeyboardInterrupt:
-        warn("interrupted: the same command with --resume goes on where it was")
+        progress = Results.open(out).progress if (Path(out) / RECORD).is_file() else "nothing yet"
+        warn(f"interrupted: {progress}; the same command with --resume goes on where it was")
         return EXIT_INTERRUPTED
     write_tables(outcome.results)
     return _conclude(outcome, out)
@@ -208,4 +211,29 @@ def show(folder: str, json: str | None) -> int:
         if cell["error"]:
             warn(f"failed: {cell['cell']}: {cell['error']}")
     click.echo(f"report: {shown(page)}")
+    return EXIT_OK
+
+
+@study.command()
+@click.argument("folder", metavar="RESULTS", type=click.Path())
+@click.option("-o", "--out", required=True, type=click.Path(), help="The copy, a new folder.")
+def export(folder: str, out: str) -> int:
+    """Copy a study's results into a folder that is fit to be committed.
+
+    It has every cell, its predictions (rounded, packed), the tables and the page, each picture as
+    a file, and a README.md that shows them; no checkpoints. 'study show' and 'compare' read it.
+
+    \b
+    Example:
+      tsresformer study export results/leak_audit -o docs/results/leak_audit
+    """
+    from tsresformer.errors import require
+    from tsresformer.studies.export import README, export_results
+    from tsresformer.studies.results import Results
+
+    require("matplotlib", "report")
+    results = Results.open(folder)
+    path = export_results(results, out)
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    click.echo(f"{shown(out)}: {results.progress}, {size / 1e6:.1f} MB; begin with {README}")
     return EXIT_OK

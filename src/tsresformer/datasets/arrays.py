@@ -1,7 +1,7 @@
 """Precomputed log-mels: one array for all tracks, and a table with a row for each.
 
 A track's path is ``X.npy#row``. Of uint8 arrays, the value i means -top_db + top_db * i / 255
-decibels; floats are decibels.
+decibels, or with PCEN top * i / 255; floats are decibels, or values of PCEN.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tsresformer.config import FeatureConfig, suggestion
 from tsresformer.errors import AudioError, ManifestError
-from tsresformer.features import bytes_to_decibels
+from tsresformer.features import from_bytes
 from tsresformer.manifest import (
     SPLITS,
     Manifest,
@@ -86,13 +86,13 @@ def row_dtype(array_path: str | Path) -> np.dtype[Any]:
     return _open(str(array_path)).dtype
 
 
-def read_row(item: str, top_db: float) -> NDArray[np.float32]:
-    """Decibels of one track, shape (n_mels, n_frames), float32.
+def read_row(item: str, features: FeatureConfig) -> NDArray[np.float32]:
+    """Decibels (or values of PCEN) of one track, shape (n_mels, n_frames), float32.
 
     Parameters
     ----------
     item : ``X.npy#row``
-    top_db : of the FeatureConfig of the array; what the value 0 of a uint8 array stands below 255
+    features : how the array was made, which says what the values of a uint8 array stand for
 
     Raises
     ------
@@ -100,11 +100,11 @@ def read_row(item: str, top_db: float) -> NDArray[np.float32]:
     """
     values = raw_row(item)
     if values.dtype == np.uint8:
-        return bytes_to_decibels(values, top_db)
-    decibels = values.astype(np.float32)
-    if not np.isfinite(decibels).all():
+        return from_bytes(values, features)
+    log_mel = values.astype(np.float32)
+    if not np.isfinite(log_mel).all():
         raise AudioError(item, "holds values that are not finite")
-    return decibels
+    return log_mel
 
 
 def _open(path: str) -> NDArray[Any]:
@@ -128,7 +128,7 @@ def _check_array(path: str, features: FeatureConfig) -> tuple[int, ...]:
             f"{path}: has {array.shape[1]} mel bands, the features say n_mels = {features.n_mels}"
         )
     if array.dtype != np.uint8 and array.dtype.kind != "f":
-        raise ManifestError(f"{path}: holds {array.dtype}, expected uint8 or float decibels")
+        raise ManifestError(f"{path}: holds {array.dtype}, expected uint8 or float values")
     return array.shape
 
 

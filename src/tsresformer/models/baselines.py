@@ -28,7 +28,7 @@ PATCH_BANDS, PATCH_FRAMES = 16, 8
 
 
 class Baseline(nn.Module):
-    """Absolute log-mel decibels (B, n_mels, n_frames) to genre logits, through one body.
+    """Absolute decibels, or PCEN, (B, n_mels, n_frames) to genre logits, through one body.
 
     A body maps a standardised log-mel (B, n_mels, n_frames) to a vector (B, `n_out`).
     """

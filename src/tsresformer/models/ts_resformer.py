@@ -17,6 +17,9 @@ from tsresformer.models.attention import build_front
 from tsresformer.models.encoder import EncoderBranch
 from tsresformer.models.residual import ResidualBranch
 
+PCEN_FLATTEST = 0.01
+"""Deviation that PCEN is divided by at least; decibels, by 1."""
+
 
 class Output(NamedTuple):
     """What the network says of a batch of slices; the exported graph has the same names."""
@@ -28,7 +31,7 @@ class Output(NamedTuple):
 
 
 class TSResformer(nn.Module):
-    """Absolute log-mel decibels (B, n_mels, n_frames) to genre logits; n_frames from 8 up."""
+    """Absolute decibels, or PCEN, (B, n_mels, n_frames) to genre logits; n_frames from 8 up."""
 
     def __init__(self, config: ModelConfig, features: FeatureConfig, n_classes: int) -> None:
         super().__init__()
@@ -56,7 +59,8 @@ class TSResformer(nn.Module):
 class Normalise(nn.Module):
     """Refer each slice to its maximum, clip at top_db, standardise each band.
 
-    The definition of `tsresformer.features.reference_to`, within the graph.
+    The definition of `tsresformer.features.reference_to`, within the graph; PCEN is clipped at
+    its top and standardised.
     """
 
     mean: Tensor
@@ -65,11 +69,26 @@ class Normalise(nn.Module):
     def __init__(self, features: FeatureConfig) -> None:
         super().__init__()
         self.top_db = features.top_db
+        self.top = features.pcen.top if features.scale == "pcen" else None
         self.fixed = None if features.reference == "max" else float(fixed_reference_db(features))
-        self.register_buffer("mean", torch.full((features.n_mels, 1), -features.top_db / 2))
-        self.register_buffer("scale", torch.tensor(features.top_db / 4))
+        middle = -features.top_db / 2 if self.top is None else self.top / 2
+        self.register_buffer("mean", torch.full((features.n_mels, 1), middle))
+        self.register_buffer("scale", torch.tensor(abs(middle) / 2))
+
+    def standardise(self, mean: Tensor, deviation: Tensor) -> None:
+        """Set the mean of each band (n_mels,) and the deviation of all, which is never 0."""
+        smallest = 1.0 if self.top is None else PCEN_FLATTEST
+        self.mean.copy_(mean.unsqueeze(1))
+        self.scale.copy_(deviation.clamp(min=smallest))
+
+    @property
+    def decibels_per_unit(self) -> Tensor:
+        """How many decibels of gain move a standardised value by one: of PCEN, no number does."""
+        return self.scale if self.top is None else torch.full_like(self.scale, torch.inf)
 
     def reference(self, log_mel: Tensor) -> Tensor:
+        if self.top is not None:
+            return log_mel.clamp(max=self.top)
         loudest = log_mel.amax((1, 2), keepdim=True)
         clipped = torch.maximum(log_mel, loudest - self.top_db)
         return clipped - (loudest if self.fixed is None else self.fixed)

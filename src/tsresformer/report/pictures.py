@@ -83,10 +83,10 @@ def _attention(result: EvaluationResult, attention: Attention) -> Iterator[Pictu
                 text,
                 f"attention{k}",
             ),
-            "A slice's log-mel spectrum, bright is loud. Above it the weight that the attention "
-            "gives to each moment, at the right to each band; both are means over the network's "
-            f"channels, between 0 and 1, each curve on a scale of its own. {text} Shown are the "
-            "most confident right predictions of different genres.",
+            f"A slice's log-mel spectrum, bright is {attention.bright}. Above it the weight that "
+            "the attention gives to each moment, at the right to each band; both are means over "
+            f"the network's channels, between 0 and 1, each curve on a scale of its own. {text} "
+            "Shown are the most confident right predictions of different genres.",
         )
 
 

@@ -80,10 +80,12 @@ class Attention:
     ----------
     frequency : weights of the bands, mean over slices, (n, M') in the order of the scored tracks
     centres_hz : centres of the mel bands, shape (n_mels,)
+    bright : what a bright place of a log-mel stands for
     """
 
     frequency: Float
     centres_hz: Float
+    bright: str
     examples: tuple[AttentionExample, ...]
 
 

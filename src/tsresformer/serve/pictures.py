@@ -53,7 +53,8 @@ class Picture:
     Parameters
     ----------
     low, high : shape (n_points,), least and greatest sample of stretches of `seconds_per_point`
-    log_mel : shape (n_columns, n_mels), 255 is the track's maximum, 0 is `top_db` below it
+    log_mel : shape (n_columns, n_mels), 255 is the track's maximum, 0 is `top_db` below it; with
+        PCEN, 0 is 0
     frames_per_column : frames of the log-mel in each column but the last
     n_frames : frames of the whole log-mel
     """
@@ -118,14 +119,15 @@ def decode(job: Job) -> Iterator[Chunk | Picture]:
         low=-wave.values[0],
         high=wave.values[1],
         seconds_per_point=wave.stretch / job.features.sample_rate,
-        log_mel=_as_bytes(mel.values, job.features.top_db).T.copy(),
+        log_mel=_as_bytes(mel.values, job.features).T.copy(),
         frames_per_column=mel.stretch,
         n_frames=mel.n_items,
     )
 
 
-def _as_bytes(log_mel: NDArray[np.float32], top_db: float) -> NDArray[np.uint8]:
-    below = np.clip((log_mel - log_mel.max()) / top_db + 1, 0, 1)
+def _as_bytes(log_mel: NDArray[np.float32], features: FeatureConfig) -> NDArray[np.uint8]:
+    width = features.top_db if features.scale == "log" else max(float(log_mel.max()), 1e-6)
+    below = np.clip((log_mel - log_mel.max()) / width + 1, 0, 1)
     values: NDArray[np.uint8] = np.round(255 * below).astype(np.uint8)
     return values
 

@@ -225,7 +225,7 @@ def _analysis(bundle: Bundle, outcome: Outcome, top: int | None) -> dict[str, An
             "n_columns": len(picture.log_mel),
             "n_mels": features.n_mels,
             "seconds_per_column": picture.frames_per_column / features.frames_per_second,
-            "top_db": features.top_db,
+            "top_db": features.top_db if features.scale == "log" else None,
             "mel_hz": _rounded(mel_edges(features)[1:-1], 1),
             "data": base64.b64encode(picture.log_mel.tobytes()).decode(),
         },

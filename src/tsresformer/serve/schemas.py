@@ -95,7 +95,7 @@ class LogMel(Reply):
     n_columns: int = Field(ge=1)
     n_mels: int = Field(ge=1)
     seconds_per_column: float = Field(gt=0)
-    top_db: float
+    top_db: float | None = Field(description="how far 0 lies below 255; null for PCEN")
     mel_hz: list[float]
     data: str = Field(description="base64 of n_columns * n_mels bytes; 255 is the loudest")
 

@@ -78,7 +78,7 @@ class Fold:
         usable = {track.track_id for track in store.serve(manifest)}
         learned = [t for t in manifest.in_split("training") if t.track_id in usable]
         self.training, self.development = development_fold(
-            learned, spec.config.train.dev_fraction, spec.config.seed
+            learned, spec.config.train.dev_fraction, spec.config.train.dev_seed
         )
         self.test = [t for t in manifest.in_split(split) if t.track_id in usable]
         self._known: dict[str, Float] = {}

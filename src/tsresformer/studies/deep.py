@@ -15,7 +15,7 @@ from tsresformer.manifest import Manifest
 from tsresformer.report import EvaluationResult
 from tsresformer.slicing import n_slice_frames, slice_starts
 from tsresformer.store import FeatureStore
-from tsresformer.workers import n_cores
+from tsresformer.workers import n_threads
 
 EXPORT_S = 10.0
 """Seconds for the export and the scoring of a network, roughly; for estimates only."""
@@ -98,7 +98,7 @@ def estimated_seconds(
         n_classes,
         batch_size=batch,
         n_frames=length,
-        n_threads=n_cores(),
+        n_threads=n_threads(),
     )
     dev = config.train.dev_fraction
     steps = (1 - dev) * n_items / batch + dev * n_slices / batch / 3

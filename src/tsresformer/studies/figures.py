@@ -21,10 +21,12 @@ from tsresformer.report.figures import (
     Canvas,
     in_style,
 )
-from tsresformer.studies.tables import Contrast, Point, counted_short, signed
+from tsresformer.report.result import percent
+from tsresformer.studies.tables import Contrast, Point, counted_short, p_text, signed
 
 WIDE = 7.4  # inches
 ROW = 0.42  # inches
+SIGNIFICANT = 0.05
 
 
 @in_style
@@ -53,22 +55,31 @@ def accuracies(points: Sequence[Point], alt: str, name: str) -> str:
 
 @in_style
 def leakage(points: Sequence[Point], contrasts: Sequence[Contrast], alt: str) -> str:
-    """Accuracy under each protocol beside the honest reference, the gap written out.
+    """Accuracy under each protocol beside the honest reference, values and gaps written out.
 
     The shaded band is the interval of the reference: what lies right of it is not the music.
     """
     reference = contrasts[0].reference
     gaps = {id(contrast.point): contrast for contrast in contrasts}
-    canvas = Canvas("leakage", alt, 1.5 + 0.78 * len(points), WIDE)
+    canvas = Canvas("leakage", alt, 1.5 + 0.86 * len(points), WIDE)
     axes = canvas.axes
     axes.grid(False, axis="y")
     honest = reference.accuracy
     if not math.isnan(honest.low):
         axes.axvspan(100 * honest.low, 100 * honest.high, color=GREEN, alpha=0.13, linewidth=0)
     axes.axvline(100 * honest.value, color=GREEN, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.annotate(
+        f"{reference.protocol}, {percent(honest.value)}",
+        (100 * honest.value, 1.01),
+        xycoords=("data", "axes fraction"),
+        color=GREEN,
+        ha="center",
+        va="bottom",
+        fontsize=7.5,
+    )
     for row, point in enumerate(points):
         colour = VERMILLION if point.leaks else BLUE
-        y = (row - 0.16, row + 0.16)
+        y = (row - 0.17, row + 0.21)
         pairs = ((point.accuracy, honest), (point.slice_accuracy, reference.slice_accuracy))
         for (value, base), place in zip(pairs, y, strict=True):
             if point.leaks and value.value > base.value:
@@ -80,6 +91,16 @@ def leakage(points: Sequence[Point], contrasts: Sequence[Contrast], alt: str) ->
                     linewidth=7,
                     solid_capstyle="butt",
                 )
+            axes.annotate(
+                f"{100 * value.value:.1f}",
+                (100 * value.value, place),
+                (0, 5),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=7.5,
+                weight="bold" if place == y[0] else "normal",
+            )
         _interval(axes, point.accuracy, y[0], colour, "o")
         _interval(axes, point.slice_accuracy, y[1], colour, "s", hollow=True)
         if (gap := gaps.get(id(point))) is not None:
@@ -92,21 +113,59 @@ def leakage(points: Sequence[Point], contrasts: Sequence[Contrast], alt: str) ->
                     fontsize=7.5,
                 )
     axes.annotate(
-        "points more than\nthe dashed line's protocol",
+        f"points more than\n{reference.protocol} (95 %)",
         (1.02, -0.62),
         xycoords=("axes fraction", "data"),
         va="bottom",
         fontsize=7,
     )
-    words = [f"{p.protocol}\n{'LEAKS' if p.leaks else 'honest'}" for p in points]
-    _rows(axes, words, margin=0.6)
+    _rows(axes, [_split_words(point) for point in points], margin=0.6)
     _legend(axes, (("whole tracks", INK, "o"), ("single slices", INK, "s")))
     axes.set_xlabel("accuracy, %, with 95 % interval by artist")
     return canvas.svg()
 
 
+def _split_words(point: Point) -> str:
+    """A protocol, what it leaks, and how many tracks it tests on, in three lines."""
+    leaked = {"slice": "one track", "track": "one artist"}.get(point.protocol)
+    fault = f"LEAKS: {leaked} on both sides" if leaked else "no artist on both sides"
+    return f"{point.protocol}\n{fault}\n{point.n_tracks:,} tracks"
+
+
 @in_style
-def curve(points: Sequence[Point], axis: str, alt: str, name: str) -> str:
+def differences(gaps: Sequence[Contrast], alt: str, name: str) -> str:
+    """What each point has more than the reference, with intervals; at the right the p-values."""
+    canvas = Canvas(name, alt, 1.15 + ROW * len(gaps), WIDE)
+    axes = canvas.axes
+    axes.grid(False, axis="y")
+    axes.axvline(0, color=INK, linewidth=0.9)
+    for row, gap in enumerate(gaps):
+        colour = BLUE if gap.p_holm < SIGNIFICANT else GREY
+        for difference, y, marker in ((gap.track, row - 0.17, "o"), (gap.slice, row + 0.17, "s")):
+            more = Interval(-difference.value, -difference.high, -difference.low)
+            _interval(axes, more, y, colour, marker, hollow=marker == "s")
+        axes.annotate(
+            p_text(gap.p_holm),
+            (1.02, row - 0.17),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=7.5,
+        )
+    axes.annotate(
+        "p (Holm)",
+        (1.02, -0.58),
+        xycoords=("axes fraction", "data"),
+        va="bottom",
+        fontsize=7.5,
+    )
+    _rows(axes, [gap.point.label for gap in gaps])
+    _legend(axes, (("whole tracks", INK, "o"), ("single slices", INK, "s")))
+    axes.set_xlabel("accuracy, points more than the reference, with 95 % interval")
+    return canvas.svg()
+
+
+@in_style
+def curve(points: Sequence[Point], axis: str, words: str, alt: str, name: str) -> str:
     """Accuracy of tracks and slices over the numbers of one axis."""
     canvas = Canvas(name, alt, 3.3)
     axes = canvas.axes
@@ -123,25 +182,27 @@ def curve(points: Sequence[Point], axis: str, alt: str, name: str) -> str:
     axes.set_xscale("log")
     axes.set_xticks(x, [f"{value:g}" for value in x])
     axes.minorticks_off()
-    axes.set_xlabel(axis)
+    axes.set_xlabel(words)
     axes.set_ylabel("accuracy, %")
-    axes.legend(loc="best")
+    axes.figure.legend(loc="outside upper left", ncols=2, handletextpad=0.3)
     return canvas.svg()
 
 
 @in_style
-def times(points: Sequence[Point], axis: str, alt: str, name: str) -> str:
+def times(points: Sequence[Point], axis: str, words: str, alt: str, name: str) -> str:
     """Training time over the numbers of one axis."""
     canvas = Canvas(name, alt, 3.3)
     axes = canvas.axes
     x = [float(point.values[axis]) for point in points]
-    axes.plot(x, [point.train_s / 60 for point in points], color=BLUE, marker="o", markersize=4.5)
+    unit, seconds = ("minutes", 60) if max(p.train_s for p in points) >= 120 else ("seconds", 1)
+    y = [point.train_s / seconds for point in points]
+    axes.plot(x, y, color=BLUE, marker="o", markersize=4.5)
     axes.set_xscale("log")
     axes.set_xticks(x, [f"{value:g}" for value in x])
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
-    axes.set_xlabel(axis)
-    axes.set_ylabel("training, minutes")
+    axes.set_xlabel(words)
+    axes.set_ylabel(f"training, {unit}")
     return canvas.svg()
 
 
@@ -182,27 +243,32 @@ def _round_numbers(low: float, high: float) -> list[float]:
 
 
 @in_style
-def learning(points: Sequence[Point], of: str, label: str, alt: str, name: str) -> str:
-    """A curve over the epochs of each point: mean over its trainings."""
-    canvas = Canvas(name, alt, 3.6)
+def learning(
+    points: Sequence[Point], of: str, factor: float, label: str, alt: str, name: str
+) -> str:
+    """A curve over the epochs of each point: mean over its trainings, times `factor`."""
+    canvas = Canvas(name, alt, 3.9)
     axes = canvas.axes
+    longest = 0
     for k, point in enumerate(points):
         runs = [part["history"] for cell in point.cells for part in cell["parts"]]
         n_epochs = min(map(len, runs))
         mean = np.mean([[epoch[of] for epoch in run[:n_epochs]] for run in runs], axis=0)
         axes.plot(
             np.arange(1, n_epochs + 1),
-            mean,
+            factor * mean,
             color=_colour(k),
             marker=MARKERS[k % len(MARKERS)],
             markersize=3,
             linewidth=1.2,
             label=point.label,
         )
-    axes.xaxis.get_major_locator().set_params(integer=True)
+        longest = max(longest, n_epochs)
+    axes.set_xlim(0.5, longest + 0.5)
+    axes.set_xticks(range(1, longest + 1, max(1, longest // 8)))
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
-    axes.legend(loc="best", ncols=1 + (len(points) > 5))
+    axes.figure.legend(loc="outside lower center", ncols=3, handletextpad=0.4, columnspacing=1.0)
     return canvas.svg()
 
 

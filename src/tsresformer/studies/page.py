@@ -25,19 +25,30 @@ from tsresformer.studies.tables import (
 )
 
 PAGE = "report.html"
+AXIS_WORDS = {
+    "data.fraction": "the part of the training tracks",
+    "slicing.slice_s": "the length of a slice in seconds",
+}
 CURVES = 10
 """Most points that one picture of curves shows."""
 
 
-def write_page(results: Results, found: Sequence[Point]) -> Path:
-    """Draw the page beside the results."""
+def write_page(
+    results: Results, found: Sequence[Point], drawn: Sequence[Picture] | None = None
+) -> Path:
+    """Write the page beside the results.
+
+    Parameters
+    ----------
+    drawn : what `draw` gave, if it was called already
+    """
     gaps = contrasts(results, found)
     header, rows = point_rows(results, found)
     page = template("study.html.j2").render(
         plan=results.plan,
         banners=list(_banners(results, found)),
         facts=_facts(results, found),
-        pictures=list(_pictures(results, found, gaps)),
+        pictures=draw(results, found) if drawn is None else drawn,
         notes=notes(results, found),
         header=header,
         rows=rows,
@@ -118,6 +129,11 @@ def _contrast_row(gap: Contrast) -> dict[str, Any]:
     }
 
 
+def draw(results: Results, found: Sequence[Point]) -> list[Picture]:
+    """All pictures of a study."""
+    return list(_pictures(results, found, contrasts(results, found)))
+
+
 def _pictures(
     results: Results, found: Sequence[Point], gaps: Sequence[Contrast]
 ) -> Iterator[Picture]:
@@ -129,6 +145,10 @@ def _pictures(
         points = [point for point in found if point.protocol == protocol]
         where = f" ({protocol})" if len(plan.protocols) > 1 else ""
         yield _accuracies(points, where, protocol)
+        rivals = [g for g in gaps if g.point.protocol == g.reference.protocol == protocol]
+        for k, name in enumerate(dict.fromkeys(gap.reference.label for gap in rivals)):
+            against = [gap for gap in rivals if gap.reference.label == name]
+            yield _differences(against, name, where, f"{protocol}-{k}")
         if plan.x is not None and len(points) > 1:
             yield from _curves(points, plan.x, where, protocol)
         costly = [point for point in points if point.macs]
@@ -151,11 +171,11 @@ def _leakage(found: Sequence[Point], gaps: Sequence[Contrast]) -> Picture:
         "The same model, the same music: what the split alone changes",
         figures.leakage(found, gaps, text),
         "Each row is one way to divide the tracks into training and test. A filled circle is the "
-        "accuracy of whole tracks, a hollow square that of single slices, lines are 95 % intervals "
-        f"by artist. The dashed line and its band are whole tracks under {reference.protocol}, "
-        "where no artist is on both sides. Red rows leak, and their bars are what leakage adds; "
-        "the numbers at the right are the gaps with their intervals, tracks above, slices below. "
-        f"{text}",
+        "accuracy of whole tracks in per cent, a hollow square that of single slices, lines are "
+        f"95 % intervals by artist. The dashed line and its band are whole tracks under "
+        f"{reference.protocol}, where no artist is on both sides. Rows that say LEAKS have bars: "
+        "what leakage adds to an honest number, beside chance. The numbers at the right are the "
+        f"gaps with their intervals, tracks above, slices below. {text}",
         small_print=True,
         dense=True,
     )
@@ -178,20 +198,36 @@ def _accuracies(points: Sequence[Point], where: str, protocol: str) -> Picture:
     )
 
 
+def _differences(gaps: Sequence[Contrast], reference: str, where: str, name: str) -> Picture:
+    sure = [gap.point.label for gap in gaps if gap.p_holm < figures.SIGNIFICANT]
+    text = f"Beyond chance: {', '.join(sure) or 'none'}."
+    return Picture(
+        f"How much better or worse than {reference}{where}",
+        figures.differences(gaps, f"Differences from {reference}. {text}", f"gaps-{name}"),
+        f"Difference in accuracy from {reference}, in points: right of the upright line is better. "
+        "Filled circles are whole tracks, hollow squares single slices; lines are 95 % intervals "
+        "of the difference itself, by a bootstrap over artists. Blue where the Holm-corrected p "
+        f"written at the right is below {figures.SIGNIFICANT}, grey where the difference may be "
+        f"chance. {text}",
+        small_print=True,
+        dense=True,
+    )
+
+
 def _curves(points: Sequence[Point], x: str, where: str, protocol: str) -> Iterator[Picture]:
     ends = [f"{percent(p.accuracy.value)} at {p.values[x]}" for p in (points[0], points[-1])]
-    text = f"Whole tracks: {' and '.join(ends)}."
+    text, words = f"Whole tracks: {' and '.join(ends)}.", AXIS_WORDS.get(x, x)
     yield Picture(
-        f"Accuracy over {x}{where}",
-        figures.curve(points, x, text, f"curve-{protocol}"),
-        f"Accuracy of whole tracks (circles) and of single slices (squares) for each value of {x}; "
-        f"upright lines are 95 % intervals by artist. {text}",
+        f"Accuracy over {words}{where}",
+        figures.curve(points, x, words, text, f"curve-{protocol}"),
+        f"Accuracy of whole tracks (circles) and of single slices (squares) over {words}, on a "
+        f"logarithmic scale; upright lines are 95 % intervals by artist. {text}",
     )
     text = ", ".join(f"{duration(p.train_s)} at {p.values[x]}" for p in (points[0], points[-1]))
     yield Picture(
-        f"Training time over {x}{where}",
-        figures.times(points, x, f"Training time: {text}.", f"times-{protocol}"),
-        "Minutes that the training of one seed took on the machine that ran the study, its folds "
+        f"Training time over {words}{where}",
+        figures.times(points, x, words, f"Training time: {text}.", f"times-{protocol}"),
+        "How long the training of one seed took on the machine that ran the study, its folds "
         f"together: {text}.",
     )
 
@@ -227,13 +263,14 @@ def _costs(
 
 
 def _learning(points: Sequence[Point], where: str, protocol: str) -> Iterator[Picture]:
-    for of, label, heading in (
-        ("dev_score", "accuracy on the development fold", "How fast each learns"),
-        ("train_loss", "training loss", "What each still gets wrong while learning"),
+    for of, factor, label, heading in (
+        ("dev_score", 100.0, "accuracy on the development fold, %", "How fast each learns"),
+        ("train_loss", 1.0, "training loss", "What each still gets wrong while learning"),
     ):
+        alt = f"{label} over the epochs."
         yield Picture(
             f"{heading}{where}",
-            figures.learning(points, of, label, f"{label} over the epochs.", f"{of}-{protocol}"),
-            f"{label.capitalize()} after each epoch, mean over seeds and folds. The epoch that is "
+            figures.learning(points, of, factor, label, alt, f"{of}-{protocol}"),
+            f"{label.capitalize()}, after each epoch, mean over seeds and folds. The epoch that is "
             "scored is the one with the best development fold, which no test track is in.",
         )

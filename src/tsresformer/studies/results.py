@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tsresformer.errors import StudyError
-from tsresformer.files import atomic_write, hold_folder, sha256_json, write_json
+from tsresformer.files import atomic_write, csv_rows, hold_folder, sha256_json, write_json
 from tsresformer.report import EvaluationResult
 from tsresformer.report.result import prediction_rows
 from tsresformer.splits import Protocol
@@ -77,6 +77,12 @@ class Results:
         return Plan(**self.record["plan"])
 
     @property
+    def progress(self) -> str:
+        """How far the study has come, in words."""
+        n_cells, n_done = len(self.record["cells"]), len(self.cells())
+        return f"{n_done} of {n_cells} cells are done, {n_cells - n_done} remain"
+
+    @property
     def key(self) -> str:
         """Hash of the study and of what it is applied to."""
         return sha256_json({name: self.record[name] for name in IDENTITY})
@@ -115,10 +121,13 @@ class Results:
         """The rows of a cell's predictions."""
         path = self.predictions_path(name)
         try:
-            with open(path, newline="", encoding="utf-8") as stream:
-                return list(csv.DictReader(stream))
+            return csv_rows(path)
         except FileNotFoundError:
             raise StudyError(f"{path}: is missing; delete the cell's JSON and resume") from None
+        except ValueError as error:
+            raise StudyError(
+                f"{path}: damaged ({error}); delete the cell's JSON and resume"
+            ) from None
 
     def write_cell(self, cell: Cell, facts: Mapping[str, Any], result: EvaluationResult) -> None:
         """Write a finished cell: first its predictions, then its JSON, which counts."""

@@ -347,9 +347,8 @@ def _headline(result: EvaluationResult) -> str:
 def remaining_text(outcome: Outcome) -> Iterator[str]:
     """What is left to do, in words."""
     if not outcome.complete:
-        left = outcome.n_cells - outcome.n_done
         yield (
-            f"the budget is spent: {outcome.n_done} of {outcome.n_cells} cells are done, "
-            f"{left} remain, about {duration(outcome.remaining_s)} by the mean of the trainings "
-            "so far; the same command with --resume goes on"
+            f"the budget is spent: {outcome.results.progress}, about "
+            f"{duration(outcome.remaining_s)} by the mean of the trainings so far; the same "
+            "command with --resume goes on"
         )

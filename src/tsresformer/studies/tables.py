@@ -268,7 +268,7 @@ def notes(results: Results, found: Sequence[Point]) -> list[str]:
     for axis, value in results.plan.reference.items():
         texts.append(
             f"Differences are from {axis} {value}, in points; p by a bootstrap over artists, Holm-"
-            "corrected among the comparisons of one protocol."
+            f"corrected among the comparisons{'' if axis == 'protocol' else ' of one protocol'}."
         )
     failed = [cell["cell"] for cell in results.cells() if cell["error"]]
     left = len(results.record["cells"]) - len(results.cells())

@@ -57,7 +57,8 @@ def augment(
     x : shape (B, n_mels, n_frames), standardised: 0 is the mean of a band
     target : shape (B, n_classes)
     draws : from `stack_draws`
-    db_per_unit : decibels that one unit of `x` stands for
+    db_per_unit : decibels that one unit of `x` stands for; infinite for PCEN, which a constant gain
+        of a band hardly changes
     """
     n_mels, n_frames = x.shape[1:]
     gain = torch.nn.functional.interpolate(

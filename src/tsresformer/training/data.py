@@ -31,7 +31,7 @@ Item = tuple[int, int, int]
 class Batch:
     """Slices of one step."""
 
-    log_mel: Tensor  # (B, n_mels, length), decibels
+    log_mel: Tensor  # (B, n_mels, length), decibels or PCEN
     target: Tensor  # (B, n_classes), 0 or 1
     track: Tensor  # (B,), index into the data set's tracks
     draws: dict[str, Tensor]  # augmentation parameters; empty in evaluation

@@ -40,7 +40,7 @@ from tsresformer.training.module import GenreModule
 from tsresformer.training.processes import Processes
 from tsresformer.training.run import RECIPE, Run, hold, read_checkpoint, rows_key
 from tsresformer.training.teachers import check_teachers, soft_targets
-from tsresformer.workers import n_cores
+from tsresformer.workers import n_threads
 
 STATISTICS_TRACKS = 512
 """Training tracks whose slices give the mean of each band and the overall deviation."""
@@ -101,7 +101,7 @@ def fit(
     recipe = Bundle.load(refit) if refit is not None else None
     plan = _plan(config, manifest, store, initial, [Bundle.load(name) for name in teachers], recipe)
     processes = Processes(devices, nodes)
-    torch.set_num_threads(max(1, _n_cores() // devices))
+    torch.set_num_threads(max(1, n_threads() // devices))
     _keep_freed_memory()
     pl.seed_everything(config.seed % 2**32, verbose=False)
     network = build_network(config.model, store.features, len(plan.vocabulary))
@@ -341,8 +341,7 @@ def _standardise(network: Network, training: SliceBatches) -> None:
         count += x.shape[1]
     mean = total / count
     deviation = (squares / count - mean**2).clamp(min=0).mean().sqrt()
-    network.normalise.mean.copy_(mean.unsqueeze(1))
-    network.normalise.scale.copy_(deviation.clamp(min=1.0))
+    network.normalise.standardise(mean, deviation)
 
 
 def _class_weights(targets: np.ndarray, config: Config) -> torch.Tensor:
@@ -396,12 +395,6 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def _n_cores() -> int:
-    """Cores that this process may use, or the first number of OMP_NUM_THREADS."""
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return (int(first) if first.isdecimal() else 0) or n_cores()
 
 
 def _trainer(

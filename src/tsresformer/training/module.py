@@ -59,7 +59,8 @@ class GenreModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, step: int) -> Tensor:
         normalise = self.network.normalise
-        x, target = augment(normalise(batch.log_mel), batch.target, batch.draws, normalise.scale)
+        x = normalise(batch.log_mel)
+        x, target = augment(x, batch.target, batch.draws, normalise.decibels_per_unit)
         loss = self._loss(self.network.classify(x).logits, target)
         if not torch.isfinite(loss):
             ids = list(dict.fromkeys(self._track_id(int(i)) for i in batch.track))[:8]

@@ -1,0 +1,142 @@
+"""A copy of a study's results that is fit to be committed: small, and legible where it lies.
+
+It is a results folder itself, which `study show` and `compare` read: every cell, its predictions
+rounded and packed, the tables and the page; besides, each picture as a file, and a ``README.md``
+with all of it.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tsresformer.errors import StudyError
+from tsresformer.files import check_writable, fsync_folder, write_json
+from tsresformer.report.pictures import Picture
+from tsresformer.studies.page import draw, write_page
+from tsresformer.studies.plan import shipped_studies
+from tsresformer.studies.results import RECORD, Results
+from tsresformer.studies.tables import Point, markdown, write_tables
+
+README, PLOTS = "README.md", "plots"
+DIGITS = 3
+"""Decimals of a probability."""
+
+CELL_DIGITS = 6
+"""Decimals of the numbers of a cell, as many as ``results.csv`` has."""
+
+
+def export_results(results: Results, out: str | Path) -> Path:
+    """Copy what a reader wants of a study into a new folder.
+
+    Raises
+    ------
+    StudyError : `out` exists, or a file of the results is damaged
+    """
+    out = Path(out)
+    check_writable(out, folder=True)
+    if out.exists():
+        raise StudyError(f"{out}: exists already; delete it or name another")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        folder = Path(temporary) / "results"
+        copy = _copy(results, folder)
+        found = write_tables(copy)
+        drawn = draw(copy, found)
+        write_page(copy, found, drawn)
+        _write_readme(copy, found, drawn)
+        fsync_folder(folder)
+        folder.rename(out)
+    fsync_folder(out.parent)
+    return out
+
+
+def _copy(results: Results, folder: Path) -> Results:
+    """Copy record, cells, predictions and trials."""
+    write_json(folder / RECORD, results.record)
+    copy = Results(folder, results.record)
+    for cell in results.cells():
+        write_json(copy.cell_path(cell["cell"]), _rounded(cell))
+        if not cell["error"]:
+            packed = Path(f"{copy.predictions_path(cell['cell'])}.gz")
+            packed.parent.mkdir(exist_ok=True)
+            packed.write_bytes(_packed(results.predictions(cell["cell"])))
+    if (results.folder / "tuning").is_dir():
+        shutil.copytree(results.folder / "tuning", folder / "tuning")
+    return copy
+
+
+def _packed(rows: Sequence[Mapping[str, str]]) -> bytes:
+    """Predictions with rounded probabilities, gzip, the same bytes each time."""
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        short = {k: f"{float(v):.{DIGITS}f}" for k, v in row.items() if k.startswith("p_") and v}
+        writer.writerow({**row, **short})
+    return gzip.compress(stream.getvalue().encode(), mtime=0)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, CELL_DIGITS)
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return value
+
+
+def _write_readme(results: Results, found: Sequence[Point], drawn: Sequence[Picture]) -> None:
+    """Write the pictures as files, and the text that shows them."""
+    plots = results.folder / PLOTS
+    plots.mkdir()
+    for name, picture in zip(_names(drawn), drawn, strict=True):
+        (plots / name).write_text(_standalone(picture.svg), encoding="utf-8")
+    text = "\n".join(_readme(results, found, drawn))
+    (results.folder / README).write_text(text + "\n", encoding="utf-8")
+
+
+def _readme(results: Results, found: Sequence[Point], drawn: Sequence[Picture]) -> Iterator[str]:
+    plan = results.plan
+    yield from (f"# {plan.title}", "", plan.question, "")
+    yield from ("```sh", _command(results), "```", "")
+    if found:
+        yield markdown(results, found)
+    for name, picture in zip(_names(drawn), drawn, strict=True):
+        yield from (f"## {picture.heading}", "", f"![{picture.heading}]({PLOTS}/{name})", "")
+        yield from (picture.caption, "")
+    yield (
+        "`results.csv` has a row for each cell, `cells/` what is known of it, `predictions/` its "
+        "tracks, `report.html` all of this as one page. `tsresformer study show` and `tsresformer "
+        "compare` read this folder; `tsresformer study export` wrote it, with ts-resformer "
+        f"{results.record['version']} behind the numbers."
+    )
+
+
+def _command(results: Results) -> str:
+    """The command that runs the study again."""
+    name = str(results.record["name"])
+    words = ["tsresformer", "study", "run", name if name in shipped_studies() else f"{name}.toml"]
+    words += ["--manifest", "MANIFEST", "--store", "STORE", "-o", "RESULTS"]
+    words += [word for text in results.record["overrides"] for word in ("--set", text)]
+    return shlex.join(words)
+
+
+def _names(drawn: Sequence[Picture]) -> list[str]:
+    """File names of the pictures, after their headings."""
+    return [re.sub(r"\W+", "-", picture.heading.lower()).strip("-") + ".svg" for picture in drawn]
+
+
+def _standalone(svg: str) -> str:
+    """A picture of the page with paper and ink of its own."""
+    style = "background: #ffffff; color: #1a1a1a; font-family: 'DejaVu Sans', sans-serif"
+    return svg.replace("<svg ", f'<svg style="{style}" ', 1) + "\n"

@@ -1,0 +1,111 @@
+"""A study's results as a folder to commit: small, the same tables, legible where it lies."""
+
+import csv
+import gzip
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from tsresformer.cli import run as command_line
+from tsresformer.compare import Side
+from tsresformer.errors import ManifestError, StudyError
+from tsresformer.studies.export import export_results
+from tsresformer.studies.plan import load_study
+from tsresformer.studies.results import Results
+from tsresformer.studies.runner import run_study
+from tsresformer.studies.tables import write_tables
+
+KNN = "knn = { 'classical.model' = 'knn', 'classical.neighbours' = 3 }\n"
+TWO = f"{KNN}wide = {{ 'classical.model' = 'knn' }}\n"
+
+
+@pytest.fixture
+def results(noisy, study_file, tmp_path):
+    """A study of two classical models, one cell of which fails."""
+    path = study_file(
+        "protocols = ['official', 'slice']\n[reference]\nmodel = 'knn'\n[axes.model]\n" + TWO
+    )
+    study = load_study(path, ["train.dev_fraction=0.3"])
+    outcome = run_study(study, noisy / "m.csv", noisy / "store", tmp_path / "r", n_workers=1)
+    write_tables(outcome.results)
+    return outcome.results
+
+
+def files(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}
+
+
+def test_the_copy_has_the_same_tables_and_no_more_than_a_reader_wants(results, tmp_path):
+    out = export_results(results, tmp_path / "docs" / "quick")
+    kept = files(out)
+    for name in ("results.csv", "table.md", "table.tex", "study.json"):
+        assert kept[name] == (results.folder / name).read_bytes()
+    tops = {name.partition("/")[0] for name in kept}
+    assert tops == {
+        *("README.md", "cells", "plots", "predictions", "report.html"),
+        *("results.csv", "study.json", "table.md", "table.tex"),
+    }
+    packed = kept["predictions/model-knn--official--seed-0.csv.gz"]
+    rows = list(csv.DictReader(gzip.decompress(packed).decode().splitlines()))
+    whole = results.predictions("model-knn--official--seed-0")
+    assert len(rows) == len(whole) == 15
+    for row, exact in zip(rows, whole, strict=True):
+        assert {k: v for k, v in row.items() if k[:2] != "p_"} == {
+            k: v for k, v in exact.items() if k[:2] != "p_"
+        }
+        assert re.fullmatch(r"[01]\.\d{3}", row["p_a"])
+        assert float(row["p_a"]) == pytest.approx(float(exact["p_a"]), abs=5e-4)
+    # Twice the same bytes: a second export changes nothing in a repository.
+    assert files(export_results(results, tmp_path / "again")) == kept
+
+
+def test_the_copy_is_a_results_folder_itself(results, tmp_path, capsys):
+    out = export_results(results, tmp_path / "copy")
+    assert command_line(["study", "show", str(out)]) == 0
+    assert "wide" in capsys.readouterr().out
+    cells = [str(out / f"cells/model-{name}--official--seed-0.json") for name in ("knn", "wide")]
+    there = [str(results.folder / f"cells/{cell.rpartition('/')[2]}") for cell in cells]
+    assert Side.read(cells[0]).answers.keys() == Side.read(there[0]).answers.keys()
+    said = []
+    for pair in (cells, there):
+        assert command_line(["compare", *pair]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    packed = out / "predictions" / "model-knn--official--seed-0.csv.gz"
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(StudyError, match=r"seed-0\.csv: damaged \(model-knn.*delete the cell's"):
+        Results.open(out).predictions("model-knn--official--seed-0")
+    packed.unlink()
+    with pytest.raises(ManifestError, match=r"model-knn--official--seed-0\.csv is missing"):
+        Side.read(cells[0])
+
+
+def test_the_text_shows_every_picture_and_the_command(results, tmp_path):
+    out = export_results(results, tmp_path / "copy")
+    text = (out / "README.md").read_text()
+    assert text.startswith("# T\n\nQ\n\n```sh\ntsresformer study run quick.toml --manifest")
+    assert "-o RESULTS --set train.dev_fraction=0.3\n" in text
+    assert (out / "table.md").read_text() in text
+    assert "Failed cells: model-knn--slice--seed-0" in text
+    shown = re.findall(r"\]\((plots/[^)]*)\)", text)
+    assert sorted(shown) == sorted(f"plots/{p.name}" for p in (out / "plots").iterdir())
+    assert "plots/how-much-better-or-worse-than-knn-official.svg" in shown
+    for name in shown:
+        root = ElementTree.parse(out / name).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "background: #ffffff" in root.attrib["style"]
+
+
+def test_nothing_is_overwritten(results, tmp_path, capsys):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "thesis.tex").write_text("")
+    with pytest.raises(StudyError, match="docs: exists already; delete it or name another"):
+        export_results(results, tmp_path / "docs")
+    assert [p.name for p in (tmp_path / "docs").iterdir()] == ["thesis.tex"]
+    assert command_line(["study", "export", str(tmp_path), "-o", str(tmp_path / "x")]) == 2
+    assert "holds no study" in capsys.readouterr().err
+    out = tmp_path / "copy"
+    assert command_line(["study", "export", str(results.folder), "-o", str(out)]) == 0
+    assert "4 of 4 cells are done, 0 remain, 0." in capsys.readouterr().out
+    assert not list(tmp_path.glob(".copy*"))
