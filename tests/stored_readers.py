@@ -33,7 +33,7 @@ def _manifest(home: Path) -> Said:
     csv, parquet = (Manifest.read(home / f"manifest.{kind}") for kind in ("csv", "parquet"))
     assert csv.tracks == parquet.tracks
     rows = [[t.track_id, t.label, t.split, t.group, t.fold, t.artist, t.title] for t in csv.tracks]
-    return {"labels": list(csv.vocabulary), "protocol": csv.protocol, "rows": sha256_json(rows)}
+    return {"labels": " ".join(csv.vocabulary), "protocol": csv.protocol, "rows": sha256_json(rows)}
 
 
 def _store(home: Path) -> Said:
@@ -59,7 +59,7 @@ def _bundle(home: Path) -> Said:
 def _side(path: Path) -> Said:
     side = Side.read(path)
     right = sorted(track_id for track_id, answer in side.answers.items() if answer.right)
-    return {"name": side.name, "protocol": side.protocol, "right": right}
+    return {"name": side.name, "protocol": side.protocol, "right": ", ".join(right)}
 
 
 def _report(home: Path) -> Said:
@@ -69,11 +69,11 @@ def _report(home: Path) -> Said:
 
 def _study(home: Path) -> Said:
     results = Results.open(home / "study")
-    said: Said = {"reference": results.plan.reference}
+    said: Said = {"question": results.plan.question}
     for cell in results.cells():
         name = cell["cell"]
-        said[name] = cell["metrics"]["track"]["accuracy"]["value"]
-        said[f"{name}: tracks"] = _side(results.cell_path(name))
+        said[f"{name}: accuracy"] = cell["metrics"]["track"]["accuracy"]["value"]
+        said |= {f"{name}: {k}": v for k, v in _side(results.cell_path(name)).items()}
     return said
 
 
@@ -95,8 +95,8 @@ def _journal(home: Path) -> Said:
         (row,) = undo(journal, Manner())
         return {
             "status": row.status,
-            "before": list(row.before),
-            "after": list(row.after),
+            "before": " ".join(row.before),
+            "after": " ".join(row.after),
             "sha256": sha256_file(library / "tune.ogg"),
         }
 

@@ -61,7 +61,8 @@ def main() -> None:
     if home.exists():
         sys.exit(f"{home}: is stored already, and stays as it is")
     with tempfile.TemporaryDirectory() as temporary:
-        work = Path(temporary)
+        work = Path(temporary) / "made"
+        work.mkdir()
         tagged = _make(work)
         for name in ("study.toml", "features.toml", "music", "run"):
             _remove(work / name)
