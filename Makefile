@@ -6,8 +6,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/tsresformer/__init__.py)
 
 .PHONY: help setup demo test test-all bench bench-full bench-setup lint format clean
+.PHONY: licences lock audit sbom release release-setup
 
 help:
 	@echo "make setup     build .venv with all extras and the developer tools"
@@ -15,8 +17,11 @@ help:
 	@echo "make test      run the tests"
 	@echo "make test-all  run the tests, the slow ones included"
 	@echo "make bench     measure against peers and limits; make bench-full takes longer"
-	@echo "make lint      ruff, mypy, import-linter"
+	@echo "make lint      ruff, mypy, import-linter, licences of the dependencies"
 	@echo "make format    let ruff format and fix what it can"
+	@echo "make lock      lock files and THIRD_PARTY.md anew, after a change of dependencies"
+	@echo "make audit     ask for known vulnerabilities of the pinned versions"
+	@echo "make release   wheel, source archive and SBOM into dist/, see docs/releasing.md"
 	@echo "make clean     remove .venv, caches and what demo and build left"
 
 setup: $(STAMP)
@@ -54,11 +59,49 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/third_party.py --check
 
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# What users install, with the hashes of its files; of PyTorch there are several builds.
+LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-annotate \
+	--generate-hashes --constraint constraints.txt --custom-compile-command 'make lock'
+
+lock: release-setup licences
+	$(LOCK) $(addprefix --extra ,cluster parquet report serve study tag train) \
+		--no-emit-package torch --output-file requirements.lock
+	$(LOCK) --extra serve --output-file deploy/requirements.lock
+
+licences: setup
+	$(BIN)/python tools/third_party.py
+
+audit: release-setup
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+sbom: release-setup
+	@mkdir -p dist
+	sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > dist/pyproject.toml
+	{ cat requirements.lock; grep ^torch== constraints.txt; } | \
+		PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject dist/pyproject.toml \
+		--output-reproducible --output-file dist/ts_resformer-$(VERSION).cdx.json -
+	@rm dist/pyproject.toml
+
+release: release-setup
+	@git diff --quiet HEAD || { echo "make: commit your changes first" >&2; exit 2; }
+	@grep -qF '## [$(VERSION)]' CHANGELOG.md || \
+		{ echo "make: CHANGELOG.md has no section [$(VERSION)]" >&2; exit 2; }
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	@$(MAKE) --no-print-directory sbom
+	cd dist && sha256sum * > SHA256SUMS && cat SHA256SUMS
+
+release-setup: setup
+	@$(BIN)/python -c 'import cyclonedx_py, pip_audit, twine, uv' 2>/dev/null || $(BIN)/python -m pip install \
+		--disable-pip-version-check --constraint constraints.txt --editable '.[dev,release]'
+
 clean:
 	rm -rf $(VENV) demo-out build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find src tests demo -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests demo tools -name __pycache__ -type d -prune -exec rm -rf {} +

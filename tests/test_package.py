@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
 import tomllib
 import venv
@@ -170,15 +171,30 @@ def test_predict_imports_no_torch_even_where_it_is_installed(piece_path: Path) -
 # The wheel
 
 
-@pytest.fixture(scope="module")
-def wheel(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    options = ["--wheel", "--no-isolation", "--outdir", folder]
-    command = [sys.executable, "-m", "build", *options, project_root]
-    done = subprocess.run(command, capture_output=True, text=True)
+def build(project_root: Path, folder: Path, *options: str) -> Path:
+    """The wheel that `python -m build` makes, without options from a source archive."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, *options]
+    done = subprocess.run([*command, project_root], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = folder.glob("*.whl")
     return path
+
+
+@pytest.fixture(scope="module")
+def wheel(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(project_root, tmp_path_factory.mktemp("wheel"), "--wheel")
+
+
+def test_wheel_of_the_source_archive_has_the_same_bytes(
+    wheel: Path, project_root: Path, tmp_path: Path
+) -> None:
+    again = build(project_root, tmp_path)
+    assert again.name == wheel.name
+    assert again.read_bytes() == wheel.read_bytes()
+    (source,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"tests/stored/0.1.0/said.json", "THIRD_PARTY.md", "requirements.lock"} <= names
 
 
 def test_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path, piece_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import math
 import platform
@@ -176,11 +177,20 @@ def to_onnx(network: Network, n_mels: int, n_frames: int) -> bytes:
             verbose=False,
         )
     assert program is not None
+    model = program.model_proto
+    _forget_source(model.graph)
     buffer = io.BytesIO()
-    onnx.save_model(program.model_proto, buffer)
+    onnx.save_model(model, buffer)
     graph = buffer.getvalue()
     _check_parity(network, graph, n_mels, sorted({8, 31, n_frames, n_frames + 1}))
     return graph
+
+
+def _forget_source(graph: onnx.GraphProto) -> None:
+    """Remove the exporter's notes on the source code, which name the folders of this machine."""
+    parts = (graph.node, graph.value_info, graph.input, graph.output, graph.initializer)
+    for item in (graph, *itertools.chain.from_iterable(parts)):
+        del item.metadata_props[:]
 
 
 def compact_graph(graph: bytes) -> bytes:
