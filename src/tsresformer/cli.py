@@ -12,6 +12,7 @@ import click
 
 from tsresformer import __version__
 from tsresformer.errors import EXIT_INTERRUPTED, EXIT_USAGE, TsResformerError
+from tsresformer.files import DISK_FULL
 
 # Command -> module of tsresformer.commands that holds it, in the order of a project's life.
 COMMANDS = {
@@ -89,7 +90,8 @@ def run(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        _complain(f"{error.filename or 'input/output'}: {error.strerror or error}")
+        remedy = "; make room and run again" if error.errno in DISK_FULL else ""
+        _complain(f"{error.filename or 'input/output'}: {error.strerror or error}{remedy}")
         return EXIT_USAGE
     except Exception as error:
         if os.environ.get("TSRESFORMER_DEBUG") == "1":

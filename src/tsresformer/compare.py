@@ -10,7 +10,6 @@ Efron & Tibshirani 1993, ch. 16 (p-values by the bootstrap); McNemar 1947; Holm 
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,12 @@ import numpy as np
 
 from tsresformer.bootstrap import Difference, Shares, difference
 from tsresformer.errors import ManifestError
+from tsresformer.files import is_intact, sha256_file
 from tsresformer.manifest import listed
+from tsresformer.spreadsheet import read_rows
+
+_UNSEALED = 1
+"""Format of the cells of studies before they had a hash of themselves."""
 
 MCNEMAR_WARNING = (
     "McNemar's test takes tracks to be independent; tracks of one artist are not, so its p-value "
@@ -77,6 +81,11 @@ class Side:
                 )
         try:
             record = json.loads(metrics.read_text(encoding="utf-8"))
+            if record.get("format") != _UNSEALED and not is_intact(record):
+                raise ValueError("it has changed since it was written")
+            expected = record.get("predictions_sha256")
+            if expected and sha256_file(predictions) != expected:
+                raise ValueError(f"{predictions.name} has changed since it was written")
             if path.is_dir():
                 name, title = record["bundle"]["name"], record["title"]
             elif record["error"]:
@@ -84,9 +93,9 @@ class Side:
             else:
                 name, title = record["cell"], record["metrics"]["title"]
             with open(predictions, newline="", encoding="utf-8") as stream:
-                answers = answers_of(list(csv.DictReader(stream)))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ManifestError(f"{path}: damaged ({error!r}); evaluate again") from None
+                answers = answers_of(read_rows(stream))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ManifestError(f"{metrics}: damaged ({error}); evaluate again") from None
         return cls(name, title, answers)
 
 
