@@ -152,12 +152,12 @@ class Bundle:
 
     def weights(self) -> dict[str, Any]:
         """PyTorch tensors by the network's names, in single precision, to fine-tune from."""
-        error = require("safetensors", "train").SafetensorError
+        unreadable = require("safetensors", "train").SafetensorError
         try:
             tensors = require("safetensors.torch", "train").load_file(self.path / WEIGHTS)
-        except error as problem:
+        except (unreadable, OSError, ValueError) as error:
             raise BundleError(
-                f"{self.path / WEIGHTS}: not loadable ({problem}); export or download it again"
+                f"{self.path / WEIGHTS}: not loadable ({error}); export or download it again"
             ) from None
         return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
 

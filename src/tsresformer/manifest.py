@@ -379,7 +379,7 @@ class _RowParser:
                 if not isinstance(values, dict):
                     raise ValueError("no JSON object")
                 self._features[text] = canonical_features(FeatureConfig(**values))
-            except (ValueError, ConfigError) as error:
+            except (ValueError, ConfigError, RecursionError) as error:
                 raise ManifestError(f"{where}: features: {error}") from None
         return self._features[text]
 
@@ -429,11 +429,12 @@ def _parquet_table(path: Path) -> tuple[list[str], Iterator[tuple[str, dict[str,
     parquet = require("pyarrow.parquet", "parquet")
     try:
         table = parquet.read_table(path, page_checksum_verification=True)
-    except (pyarrow.ArrowException, OSError) as error:
+        found = table.to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise ManifestError(f"{path}: not a readable Parquet file: {error}") from error
     rows = (
         (f"{path}: row {n}", {k: "" if v is None else str(v) for k, v in row.items()})
-        for n, row in enumerate(table.to_pylist(), 1)
+        for n, row in enumerate(found, 1)
     )
     return table.column_names, rows
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import tiny
 from fake_classifier import case
 from mutants import cut, flipped
 from tsresformer.bundle import Bundle
@@ -173,13 +176,13 @@ def test_a_future_version_is_refused(kind, name, artefacts, tmp_path):
 
 
 class Bomb:
-    """Makes a file where it is unpickled."""
+    """Makes a folder where it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Path.touch, (self.mark,)
+        return os.mkdir, (str(self.mark),)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -197,9 +200,7 @@ def test_code_in_a_checkpoint_is_not_run(legacy, artefacts, tmp_path, run):
     (copy / "result.json").unlink()
     record = json.loads((copy / "run.json").read_text())
     data = ["--manifest", record["manifest"], "--store", record["store"]]
-    from tiny import SETTINGS
-
-    settings = [part for text in (*SETTINGS, "train.epochs=40") for part in ("--set", text)]
+    settings = [part for text in (*tiny.SETTINGS, "train.epochs=40") for part in ("--set", text)]
     code, _, err = run("train", *data, *settings, "--resume", "-o", copy)
     assert (code, mark.exists()) == (2, False)
     assert "last.ckpt: damaged" in err
@@ -228,8 +229,6 @@ def test_code_in_an_array_is_not_run(artefacts, tmp_path):
 
 def replaced(home: Path, name: str, content: bytes) -> Path:
     """A bundle with another file, whose hashes fit: as somebody with bad intentions writes it."""
-    import hashlib
-
     (home / name).write_bytes(content)
     record = json.loads((home / "bundle.json").read_text())
     record["files"][name] = hashlib.sha256(content).hexdigest()

@@ -161,9 +161,10 @@ def read_summary(job: Job, part: int) -> PartSummary | None:
         return PartSummary(**values)
     except FileNotFoundError:
         return None
-    except (arrow.ArrowException, ValueError, KeyError, TypeError) as error:
+    except (arrow.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError) as e:
         raise CatalogueError(
-            f"{job.output.uri}/{name}: damaged ({error}); delete it and run again"
+            f"{job.output.uri}/{name}: cannot be read ({e}); if that stays so, delete it and run "
+            "again"
         ) from None
 
 
