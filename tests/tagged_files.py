@@ -251,7 +251,7 @@ def copied(source: Path, folder: Path, *names: str) -> list[Path]:
 def fill(folder: Path, piece_path: Path, n_files: int) -> None:
     """Short encodes in nine kinds, in folders of 50."""
     originals = folder.parent / "originals"
-    originals.mkdir()
+    originals.mkdir(parents=True)
     samples, rate = piece(piece_path, 0.3)
     sources = [make(originals, kind, samples, rate) for kind in SHORT_KINDS]
     for i in range(n_files):

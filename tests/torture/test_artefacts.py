@@ -16,7 +16,7 @@ import pytest
 
 import tiny
 from fake_classifier import case
-from mutants import cut, flipped
+from mutants import cut, flipped, mutated
 from tsresformer.bundle import Bundle
 from tsresformer.catalogue import run as catalogue
 from tsresformer.catalogue.job import Job
@@ -278,8 +278,8 @@ def test_graphs_that_are_damaged_are_refused(artefacts, torture, tmp_path):
     copy = shutil.copytree(artefacts["bundle"].home, tmp_path / "x.bundle")
     content, generator = (copy / "model.onnx").read_bytes(), torture.random("graphs")
     n_refused = 0
-    for _ in range(n := torture.amount(10, 300, 3000)):
-        damaged = flipped(content[:4000], generator) + content[4000:]
+    for _ in range(n := torture.amount(20, 300, 3000)):
+        damaged = mutated(content[:4000], [content], generator) + content[4000:]
         replaced(copy, "model.onnx", damaged)
         try:
             Classifier.load(copy)

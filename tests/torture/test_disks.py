@@ -109,7 +109,9 @@ def on_a_small_disk(
     assert "Traceback" not in err
     assert "unexpected" not in err
     if code:  # else there was room enough
-        problem = "read-only" if room_kb == READ_ONLY else "no space left|disk is full"
+        problem = (
+            "read-only|no permission" if room_kb == READ_ONLY else "no space left|disk is full"
+        )
         assert re.search(problem, err, re.IGNORECASE), err
     assert code in ((1, 2) if room_kb in (0, READ_ONLY) else (0, 1, 2))
     for path in (saved / "full").rglob("*"):

@@ -32,6 +32,7 @@ def tortured(torture, what, command, tmp_path, n_kills, reference_s, check, code
         torture.counts[f"{what}: {name}"] += n
 
 
+@pytest.mark.timeout(36_000)
 def test_features(torture, tiny_music, tmp_path):
     music = tmp_path / "music"
     for copy in range(6):
@@ -58,6 +59,8 @@ def test_features(torture, tiny_music, tmp_path):
     tortured(torture, "kill -9 in features", command, tmp_path, n_kills, seconds, check)
 
 
+@pytest.mark.torch
+@pytest.mark.timeout(36_000)
 def test_tag(torture, piece_path, tiny_bundle, tmp_path):
     untouched = tmp_path / "untouched" / "library"
     fill(untouched, piece_path, torture.amount(18, 90, 180))
@@ -97,7 +100,9 @@ def trained(place: Path) -> tuple[object, ...]:
     return history, result, [{k: v.tolist() for k, v in state.items()} for state in states]
 
 
+@pytest.mark.slow
 @pytest.mark.torch
+@pytest.mark.timeout(36_000)
 def test_train(torture, tiny_run, tmp_path):
     settings = [part for text in (*tiny.SETTINGS, "train.epochs=6") for part in ("--set", text)]
 
@@ -145,7 +150,7 @@ def studied(place: Path) -> tuple[object, ...]:
 
 @pytest.mark.slow
 @pytest.mark.torch
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(36_000)
 def test_study(torture, tiny_run, tmp_path):
     settings = [text.partition("=") for text in (*tiny.SETTINGS, "train.epochs=3")]
     lines = "\n".join(f'"{key}" = {value}' for key, _, value in settings if key != "seed")
@@ -166,6 +171,9 @@ def test_study(torture, tiny_run, tmp_path):
     tortured(torture, "kill -9 in study run", command, tmp_path, n_kills, seconds, check)
 
 
+@pytest.mark.slow
+@pytest.mark.torch
+@pytest.mark.timeout(36_000)
 def test_catalogue(torture, tiny_music, tiny_bundle, tmp_path):
     music = tmp_path / "music"
     for copy in range(2):
