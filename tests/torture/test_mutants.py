@@ -34,7 +34,7 @@ MORE_CODECS = {
     "ac3": ("ac3", "ac3"),
     "alac": ("mp4", "alac"),
     "eac3": ("eac3", "eac3"),
-    "mp2": ("mp3", "mp2"),
+    "mp2": ("mp2", "mp2"),
     "tta": ("tta", "tta"),
     "wv": ("wv", "wavpack"),
 }
