@@ -1,6 +1,7 @@
 # `make demo` and `make test` set up .venv by themselves; `make setup` does only that.
 #   make demo AUDIO=path/to/song.mp3     classifies a song of yours as well
 #   make setup PYTHON=python3.12         builds .venv with another Python
+#   make torture SCALE=0.1 SEED=1        a tenth of the counts, other random draws
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/tsresformer/__init__.py)
 
-.PHONY: help setup demo test test-all bench bench-full bench-setup lint format clean
+SCALE ?= 1
+SEED ?= 0
+TORTURE = TORTURE_SCALE=$(SCALE) TORTURE_SEED=$(SEED) $(BIN)/python -m pytest tests/torture -m ""
+
+.PHONY: help setup demo test test-all torture torture-full bench bench-full bench-setup lint format clean
 .PHONY: licences lock audit sbom release release-setup
 
 help:
@@ -16,6 +21,7 @@ help:
 	@echo "make demo      classify a piece of music, then train and evaluate a small model"
 	@echo "make test      run the tests"
 	@echo "make test-all  run the tests, the slow ones included"
+	@echo "make torture   faults and hostile files; make torture-full takes hours; SCALE=0.1 SEED=1 for less, and others"
 	@echo "make bench     measure against peers and limits; make bench-full takes longer"
 	@echo "make lint      ruff, mypy, import-linter, licences of the dependencies"
 	@echo "make format    let ruff format and fix what it can"
@@ -42,6 +48,12 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest -m ""
+
+torture: setup
+	TORTURE=usual $(TORTURE)
+
+torture-full: setup
+	TORTURE=full $(TORTURE)
 
 bench: bench-setup
 	$(BIN)/python benchmarks/bench.py --table docs/performance.md $${AUDIO:+--audio "$$AUDIO"}
@@ -103,5 +115,5 @@ release-setup: setup
 		--disable-pip-version-check --constraint constraints.txt --editable '.[dev,release]'
 
 clean:
-	rm -rf $(VENV) demo-out build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) demo-out torture-out build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests demo tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import tiny
+
 # Before NumPy or torch is imported: the tests share few cores, and tiny arrays gain no speed from
 # threads. Child processes inherit it.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -58,23 +60,9 @@ def tiny_run(tiny_music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     home = tmp_path_factory.mktemp("tiny_run")
     manifest = split(folder.read(tiny_music), "artist-kfold", n_folds=4)
     manifest.write(home / "m.csv")
-    features = FeatureConfig(sample_rate=16000, n_fft=1024, hop_length=512, n_mels=32)
+    features = FeatureConfig(**tiny.FEATURES)
     build_store(manifest, features, home / "store", n_workers=2)
-    settings = [
-        "slicing.slice_s=1.0",
-        "model.front_channels=2",
-        "model.residual_widths=[8, 16]",
-        "model.residual_depths=[1, 1]",
-        "model.d_model=16",
-        "model.n_layers=1",
-        "model.d_feedforward=16",
-        "train.batch_size=8",
-        "train.epochs=40",
-        "train.ema_decay=0.9",
-        "train.dev_fraction=0.3",
-        "seed=1",
-    ]
-    config = load_config("ts_resformer", settings)
+    config = load_config("ts_resformer", [*tiny.SETTINGS, "train.epochs=40"])
     fit(config, home / "m.csv", home / "store", home / "run", progress=False)
     return home
 

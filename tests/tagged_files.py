@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
@@ -45,6 +46,8 @@ FORMATS = (
     "tta",
 )
 """Suffix, then what is particular of the tag; ``bare`` has none."""
+
+SHORT_KINDS = ("mp3-2.3", "mp3-2.4", "mp3-2.3-v1", "flac", "ogg", "opus", "m4a", "wv", "wav")
 
 PICTURE = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 200 + b"\xff\xd9"
 _EXTRA_CODECS = {"wv": ("wv", "wavpack"), "tta": ("tta", "tta")}
@@ -243,3 +246,24 @@ def copied(source: Path, folder: Path, *names: str) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, path)
     return paths
+
+
+def fill(folder: Path, piece_path: Path, n_files: int) -> None:
+    """Short encodes in nine kinds, in folders of 50."""
+    originals = folder.parent / "originals"
+    originals.mkdir(parents=True)
+    samples, rate = piece(piece_path, 0.3)
+    sources = [make(originals, kind, samples, rate) for kind in SHORT_KINDS]
+    for i in range(n_files):
+        source = sources[i % len(sources)]
+        copied(source, folder, f"{i // 50}/{i:04}{source.suffix}")
+
+
+def journals(library: Path) -> list[Path]:
+    """The newest first: of those of one second, the one with the highest number."""
+    paths = (library / ".tsresformer").glob("journal-*.jsonl")
+    return sorted(paths, key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)], reverse=True)
+
+
+def leftovers(library: Path) -> list[Path]:
+    return list(library.rglob(".tsresformer-*.tmp"))

@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from tsresformer.cli import run as command_line
 from tsresformer.compare import Side, compare, holm, mcnemar
 from tsresformer.errors import ManifestError
+from tsresformer.files import write_sealed
 
 HEADER = "track_id,label,predicted,unsure,p_a,p_b,status,error,group,n_slices,n_slices_right"
 
@@ -25,7 +26,7 @@ def report(folder, name, predicted, labels="ab", n=40, first=0):
     with open(folder / "predictions.csv", "w", newline="") as stream:
         csv.writer(stream).writerows(rows)
     record = {"bundle": {"name": name}, "title": "test part of some split"}
-    (folder / "metrics.json").write_text(json.dumps(record))
+    write_sealed(folder / "metrics.json", record)
     return folder
 
 

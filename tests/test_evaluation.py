@@ -25,6 +25,7 @@ from tsresformer.errors import (
     TsResformerError,
 )
 from tsresformer.evaluation import evaluate
+from tsresformer.files import is_intact, sha256_file
 from tsresformer.manifest import Manifest, Track, canonical_features
 from tsresformer.splits import slice_split, split
 
@@ -339,7 +340,13 @@ def test_files_hold_what_the_result_holds(tmp_path):
     classifier, manifest = case(30)
     classifier.outcomes["/music/3.mp3"] = AudioError("/music/3.mp3", "is empty")
     result = evaluate(classifier, manifest, out=tmp_path, **QUICK)
-    assert json.loads((tmp_path / "metrics.json").read_text()) == result.metrics()
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert is_intact(found)
+    hashes = {
+        "sha256": found["sha256"],
+        "predictions_sha256": sha256_file(tmp_path / "predictions.csv"),
+    }
+    assert found == result.metrics() | hashes
     with open(tmp_path / "predictions.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["track_id"] for row in rows] == [t.track_id for t in manifest.tracks]

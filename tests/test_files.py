@@ -1,12 +1,23 @@
 """Files appear whole or not at all."""
 
+import errno
+import json
 import os
 import threading
 
 import pytest
 
 from tsresformer.errors import TsResformerError
-from tsresformer.files import atomic_write, check_writable, sha256_file, sha256_json, write_json
+from tsresformer.files import (
+    atomic_write,
+    check_writable,
+    is_intact,
+    sealed,
+    sha256_file,
+    sha256_json,
+    write_json,
+    write_sealed,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -85,3 +96,25 @@ def test_what_cannot_be_written_is_told_beforehand(tmp_path, monkeypatch):
     with pytest.raises(TsResformerError, match=r"a\.json: .* no permission"):
         check_writable(tmp_path / "a.json")
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_seal_holds_over_a_file_and_breaks_with_any_value(tmp_path):
+    record = {"a": 1.5, "b": {"ü": [1, None, "x"]}, 3: "keys become text"}
+    write_sealed(tmp_path / "r.json", record)
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert is_intact(found)
+    assert found == {**json.loads(json.dumps(record)), "sha256": found["sha256"]}
+    for key, value in (("a", 1.6), ("b", {}), ("sha256", "0" * 64), ("new", 0)):
+        assert not is_intact({**found, key: value})
+    assert not is_intact({k: v for k, v in found.items() if k != "sha256"})
+    assert sealed(found) == found
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path):
+    path = tmp_path / "a.txt"
+    with pytest.raises(OSError, match=r"a\.txt") as caught, atomic_write(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert (caught.value.filename, os.listdir(tmp_path)) == (str(path), [])
+    with pytest.raises(OSError, match="another") as caught, atomic_write(path):
+        raise OSError(errno.EIO, "another")
+    assert caught.value.filename is None

@@ -438,7 +438,7 @@ def test_metrics_json_comes_last(result, tmp_path, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(report, "atomic_write", recording)
-    monkeypatch.setattr(report, "write_json", lambda path, _: written.append(path.name))
+    monkeypatch.setattr(report, "write_sealed", lambda path, _: written.append(path.name))
     report.write(result, tmp_path / "new" / "folder")
     assert written == ["predictions.csv", "confusion.csv", "index.html", "metrics.json"]
 

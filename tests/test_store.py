@@ -164,9 +164,14 @@ def test_a_part_of_the_manifest_is_served(manifest, tmp_path):
     ("name", "damage", "problem"),
     [
         ("store.json", lambda b: b[:40], "damaged"),
-        ("store.json", lambda b: b.replace(b'"format": 1', b'"format": 9'), "format 9"),
+        ("store.json", lambda b: b.replace(b'"format": 2', b'"format": 9'), "format 9"),
         ("store.json", lambda b: b.replace(b'"key"', b'"kex"'), "damaged"),
-        ("store.json", lambda b: b.replace(b'"n_mels": 20', b'"n_mels": 0'), "store.json: n_mels"),
+        ("store.json", lambda b: b.replace(b'"n_mels": 20', b'"n_mels": 24'), "it has changed"),
+        (
+            "store.json",
+            lambda b: b.replace(b'"format": 2', b'"format": 1').replace(b"20", b"0"),
+            "store.json: n_mels",
+        ),
         ("shard-00001.json", lambda b: b[:-9], r"shard-00001.json: damaged"),
         ("shard-00002.npy", lambda b: b[:-2] + b"zz", r"shard-00002.npy: damaged"),
         ("shard-00002.npy", lambda b: b[:64], r"shard-00002.npy: damaged"),

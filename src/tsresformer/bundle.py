@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field, PositiveFloat, model_validator
 
 from tsresformer.config import FeatureConfig, ModelConfig, Section, SliceConfig, resolved
 from tsresformer.errors import BundleError, ConfigError, require
-from tsresformer.files import fsync_folder, sha256_file, sha256_json, write_json
+from tsresformer.files import fsync_folder, is_intact, sha256_file, sha256_json, write_sealed
 from tsresformer.slicing import n_slice_frames
 
 FORMAT = 1
@@ -89,7 +89,7 @@ class Bundle:
             record = json.loads((path / RECORD).read_text(encoding="utf-8"))
             if not isinstance(record, dict) or "format" not in record:
                 raise ValueError("no format number")
-            digest = _digest(record)
+            intact = is_intact(record)
         except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"{path / RECORD}: unreadable ({error}); export it again") from None
         if record["format"] != FORMAT:
@@ -99,7 +99,7 @@ class Bundle:
             )
         if missing := KEYS - record.keys():
             raise BundleError(f"{path / RECORD}: lacks {', '.join(sorted(missing))}; export again")
-        if record.get("sha256") != digest:
+        if not intact:
             raise BundleError(f"{path / RECORD}: changed since its export; export it again")
         try:
             known = _Record(**record)
@@ -152,7 +152,13 @@ class Bundle:
 
     def weights(self) -> dict[str, Any]:
         """PyTorch tensors by the network's names, in single precision, to fine-tune from."""
-        tensors = require("safetensors.torch", "train").load_file(self.path / WEIGHTS)
+        unreadable = require("safetensors", "train").SafetensorError
+        try:
+            tensors = require("safetensors.torch", "train").load_file(self.path / WEIGHTS)
+        except (unreadable, OSError, ValueError) as error:
+            raise BundleError(
+                f"{self.path / WEIGHTS}: not loadable ({error}); export or download it again"
+            ) from None
         return {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
 
     def card(self) -> str:
@@ -188,10 +194,14 @@ def write_bundle(
         for name, content in contents.items():
             (folder / name).write_bytes(content)
         files = {name: sha256_file(folder / name) for name in contents}
-        complete = {"format": FORMAT, **record, "files": files}
-        write_json(folder / RECORD, {**complete, "sha256": _digest(complete)})
+        write_sealed(folder / RECORD, {"format": FORMAT, **record, "files": files})
         fsync_folder(folder)
-        folder.rename(path)
+        try:
+            folder.rename(path)
+        except OSError:
+            if path.exists():  # another process was faster
+                raise BundleError(f"{path}: exists already; delete it or name another") from None
+            raise
     fsync_folder(path.parent)
     return Bundle.load(path)
 
@@ -217,10 +227,6 @@ def bundle_record(
         "aggregation": "mean of the slices' logits",
         **rest,
     }
-
-
-def _digest(record: Mapping[str, Any]) -> str:
-    return sha256_json({key: value for key, value in record.items() if key != "sha256"})
 
 
 def _shipped_folder() -> Path:

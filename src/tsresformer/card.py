@@ -9,6 +9,7 @@ from typing import Any
 
 from tsresformer.bundle import GRAPH, WEIGHTS, Bundle, write_bundle
 from tsresformer.errors import BundleError
+from tsresformer.files import is_intact
 from tsresformer.splits import parse_protocol
 
 PAPER = (
@@ -38,10 +39,14 @@ def publish(
     path = Path(report) / "metrics.json"
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
+        if not is_intact(metrics):
+            raise ValueError("it has changed since it was written")
         scored, split = metrics["bundle"]["sha256"], metrics["split"]
         kept = {key: metrics[key] for key in KEPT}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path}: is no report of 'tsresformer evaluate' ({error!r})") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(
+            f"{path}: is no report of 'tsresformer evaluate' ({error!r}); evaluate again"
+        ) from None
     if scored != source.hash:
         raise BundleError(f"{path}: scores another bundle than {bundle}; evaluate this one")
     record = {k: v for k, v in source.record.items() if k not in ("format", "files", "sha256")}

@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -47,6 +47,26 @@ SAME_LENGTH_S = 1.0
 
 N_BANDS = N_CELLS = 32
 
+LOUD, MAX_LOUD = 0.999, 0.01
+"""A track with more than this part of its samples at full scale is called clipped."""
+
+MAX_OFFSET = 0.05
+"""A track whose mean is further from zero than this, of full scale, has an offset."""
+
+_FORMAT_OF = {
+    "aac": "aac",
+    "aif": "aiff",
+    "aiff": "aiff",
+    "flac": "flac",
+    "m4a": "mp4",
+    "mp3": "mp3",
+    "mp4": "mp4",
+    "oga": "ogg",
+    "ogg": "ogg",
+    "opus": "ogg",
+    "wav": "wav",
+    "wma": "asf",
+}
 _FLATTEST_DB = 0.5
 """Fingerprints with less deviation than this are of steady noise and match nothing."""
 
@@ -62,7 +82,7 @@ class Finding:
 
     Parameters
     ----------
-    kind : a row status, or "label", "group", "unlabelled", "ungrouped"
+    kind : a row status, or "damage", "oddity", "label", "group", "unlabelled", "ungrouped"
     fault : whether it should be put right; else it is only to be known
     """
 
@@ -98,6 +118,8 @@ class Inspection:
     sha256 : of the file's bytes, or of the array's row
     samples_hash : of the decoded samples, or of the array's row; tags do not change it
     fingerprint : shape (N_BANDS * N_CELLS,), unit length; None where it would say nothing
+    damage : what is wrong with audio that can be decoded all the same; "" for nothing
+    oddities : what is to be known of it
     """
 
     seconds: float
@@ -105,6 +127,8 @@ class Inspection:
     sha256: str
     samples_hash: str
     fingerprint: Array | None
+    damage: str = ""
+    oddities: tuple[str, ...] = ()
 
 
 def check(
@@ -136,6 +160,7 @@ def check(
         if isinstance(result, Inspection) and tracks[i].usable
     }
     findings = [Finding(t.status, f"{t.path}: {t.error}", (t.track_id,)) for t in tracks if t.error]
+    findings += _audio_findings(tracks, inspections)
     for index, (first, how) in same_audio(candidates).items():
         message = _same_text(tracks[index], tracks[first], how)
         tracks[index] = dataclasses.replace(tracks[index], status="duplicate", error=message)
@@ -153,6 +178,7 @@ def inspect_audio(path: str, max_seconds: float) -> Iterator[Inspection]:
     AudioError : it does not decode
     """
     digest, peak, n_samples = hashlib.sha256(), 0.0, 0
+    n_loud, total = 0, 0.0
     mel, frames = LogMelStream(_COARSE), []
     with open_audio(path, _COARSE.sample_rate, max_seconds=max_seconds) as audio:
         for block in audio:
@@ -160,8 +186,10 @@ def inspect_audio(path: str, max_seconds: float) -> Iterator[Inspection]:
             digest.update(block.tobytes())
             peak = max(peak, float(np.abs(block).max(initial=0)))
             n_samples += block.size
+            n_loud += int(np.count_nonzero(np.abs(block) >= LOUD))
+            total += float(block.sum(dtype=np.float64))
             frames.append(mel.push(block))
-        seconds = audio.seconds
+        seconds, damage, content = audio.seconds, audio.damage, audio.format
     if n_samples >= _COARSE.n_fft:
         frames.append(mel.finish())
     alive()
@@ -171,7 +199,19 @@ def inspect_audio(path: str, max_seconds: float) -> Iterator[Inspection]:
         sha256=sha256_file(path),
         samples_hash=digest.hexdigest(),
         fingerprint=fingerprint(np.concatenate(frames, axis=1), _COARSE.top_db),
+        damage=damage,
+        oddities=tuple(_oddities(path, content, n_loud / n_samples, total / n_samples)),
     )
+
+
+def _oddities(path: str, content: str, loud: float, offset: float) -> Iterator[str]:
+    suffix = path.rpartition(".")[2].lower()
+    if _FORMAT_OF.get(suffix, content) != content:
+        yield f"is named .{suffix}, and is {content}"
+    if loud > MAX_LOUD:
+        yield f"is clipped: {loud:.1%} of the samples are at full scale"
+    if abs(offset) > MAX_OFFSET:
+        yield f"has an offset of {offset:+.2f} of full scale"
 
 
 def fingerprint(log_mel: NDArray[np.generic], top_db: float) -> Array | None:
@@ -340,6 +380,20 @@ def _same_text(track: Track, first: Track, how: str) -> str:
     if track.split != first.split:
         text += f", which is in the split {first.split or 'unused'!r} and not {track.split!r}"
     return text
+
+
+def _audio_findings(
+    tracks: Sequence[Track], inspections: Mapping[int, Inspection | AudioError]
+) -> Iterator[Finding]:
+    """What is wrong with, or odd about, audio that was decoded."""
+    for index, track in enumerate(tracks):
+        found = inspections[index]
+        if isinstance(found, AudioError):
+            continue
+        if found.damage:
+            yield Finding("damage", f"{track.path}: {found.damage}", (track.track_id,))
+        for text in found.oddities:
+            yield Finding("oddity", f"{track.path}: {text}", (track.track_id,), fault=False)
 
 
 def _label_findings(manifest: Manifest) -> Iterator[Finding]:

@@ -167,7 +167,10 @@ class Classifier:
             )
         try:
             session = ort.InferenceSession(
-                bundle.graph.read_bytes(), options, providers=[providers[device]]
+                bundle.graph.read_bytes(),
+                options,
+                providers=[providers[device]],
+                enable_fallback=0,  # it prints on stdout, and tries the same again
             )
         except Exception as error:  # ONNX Runtime's errors have no common root
             raise BundleError(f"{bundle.graph}: not loadable: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from importlib import import_module
@@ -12,6 +13,7 @@ import click
 
 from tsresformer import __version__
 from tsresformer.errors import EXIT_INTERRUPTED, EXIT_USAGE, TsResformerError
+from tsresformer.files import DISK_FULL
 
 # Command -> module of tsresformer.commands that holds it, in the order of a project's life.
 COMMANDS = {
@@ -66,7 +68,12 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0, 1 some input failed, 2 usage or artefact, 130 Ctrl-C."""
-    sys.exit(run(arguments))
+    try:
+        code = run(arguments)
+    except KeyboardInterrupt:  # again, while the first was being answered
+        code = EXIT_INTERRUPTED
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nobody is left to answer another
+    sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -89,7 +96,8 @@ def run(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        _complain(f"{error.filename or 'input/output'}: {error.strerror or error}")
+        remedy = "; make room and run again" if error.errno in DISK_FULL else ""
+        _complain(f"{error.filename or 'input/output'}: {error.strerror or error}{remedy}")
         return EXIT_USAGE
     except Exception as error:
         if os.environ.get("TSRESFORMER_DEBUG") == "1":

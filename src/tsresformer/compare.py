@@ -21,8 +21,12 @@ import numpy as np
 
 from tsresformer.bootstrap import Difference, Shares, difference
 from tsresformer.errors import ManifestError
-from tsresformer.files import csv_rows
+from tsresformer.files import is_intact
 from tsresformer.manifest import listed
+from tsresformer.spreadsheet import read_table
+
+_UNSEALED = 1
+"""Format of the cells of studies before they had a hash of themselves."""
 
 MCNEMAR_WARNING = (
     "McNemar's test takes tracks to be independent; tracks of one artist are not, so its p-value "
@@ -71,20 +75,22 @@ class Side:
             predictions = path.parent.parent / "predictions" / f"{path.stem}.csv"
         try:
             record = json.loads(metrics.read_text(encoding="utf-8"))
+            if record.get("format") != _UNSEALED and not is_intact(record):
+                raise ValueError("it has changed since it was written")
             if path.is_dir():
                 name, title = record["bundle"]["name"], record["title"]
             elif record["error"]:
                 raise ManifestError(f"{path}: this cell failed ({record['error']})")
             else:
                 name, title = record["cell"], record["metrics"]["title"]
-            answers = answers_of(csv_rows(predictions))
+            answers = answers_of(read_table(predictions, record.get("predictions_sha256")))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise ManifestError(
                 f"{path}: {Path(error.filename).name} is missing; name a folder that 'tsresformer "
                 "evaluate' wrote, or a cell's JSON of a study"
             ) from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise ManifestError(f"{path}: damaged ({error!r}); evaluate again") from None
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ManifestError(f"{metrics}: damaged ({error}); evaluate again") from None
         return cls(name, title, answers)
 
 

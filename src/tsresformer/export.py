@@ -74,6 +74,7 @@ def export(
     out = Path(out)
     manifest = manifest or Manifest.read(run.record["manifest"])
     store = store or FeatureStore.open(run.record["store"])
+    store.verify()
     if rows_key(manifest) != run.record["rows_key"]:
         raise BundleError(
             f"{manifest.path}: its tracks, labels, splits or groups are not those that "

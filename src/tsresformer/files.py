@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import csv
+import errno
 import fcntl
-import gzip
 import hashlib
 import json
 import os
 import tempfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from tsresformer.errors import TsResformerError
+
+SEAL = "sha256"
+"""Key of a record's hash of itself."""
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -41,9 +44,11 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
             os.fsync(stream.fileno())
         os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            error.filename = str(path)
         raise
     fsync_folder(path.parent)
 
@@ -106,23 +111,29 @@ def write_json(path: str | Path, value: object) -> None:
         stream.write("\n")
 
 
-def csv_rows(path: str | Path) -> list[dict[str, str]]:
-    """Rows of a CSV file, or of ``<path>.gz`` where only that lies there.
+def write_sealed(path: str | Path, record: Mapping[str, Any]) -> None:
+    """Write a record with a hash of itself, as `write_json` does; see `is_intact`."""
+    write_json(path, sealed(record))
 
-    Raises
-    ------
-    FileNotFoundError : neither lies there
-    ValueError : the packed file is damaged
+
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with a hash of itself."""
+    return {**record, SEAL: _seal_of(record)}
+
+
+def is_intact(record: Mapping[str, Any]) -> bool:
+    """Whether a record that was sealed is still what it was.
+
+    >>> record = sealed({"a": 1})
+    >>> is_intact(record), is_intact({**record, "a": 2})
+    (True, False)
     """
-    packed = Path(f"{path}.gz")
-    if Path(path).is_file() or not packed.is_file():
-        with open(path, newline="", encoding="utf-8") as stream:
-            return list(csv.DictReader(stream))
-    try:
-        with gzip.open(packed, "rt", newline="", encoding="utf-8") as stream:
-            return list(csv.DictReader(stream))
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{packed.name}: {error}") from None
+    return bool(record.get(SEAL) == _seal_of(record))
+
+
+def _seal_of(record: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in record.items() if key != SEAL}
+    return sha256_json(json.loads(json.dumps(rest)))  # keys are text once they were written
 
 
 def sha256_file(path: str | Path) -> str:

@@ -16,7 +16,6 @@ import dataclasses
 import json
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from tsresformer.config import FeatureConfig, resolved, suggestion
 from tsresformer.errors import AudioError, ConfigError, ManifestError, require
 from tsresformer.files import atomic_write, sha256_json
+from tsresformer.spreadsheet import csv_line, plain
 
 SPLITS = ("training", "validation", "test", "")
 """The values of the split column; empty means unused."""
@@ -57,7 +57,6 @@ REQUIRED = ("track_id", "path", "label")
 
 _PARQUET_MAGIC = b"PAR1"
 _LARGEST_FIELD = 2**27
-_NEEDS_QUOTES = re.compile('[",\r\n]')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +155,7 @@ class Manifest:
         if path.suffix.lower() == ".parquet":
             _write_parquet(path, columns, rows)
             return
-        text = "".join(_csv_line(values) for values in (columns, *rows))
+        text = "".join(csv_line(values) for values in (columns, *rows))
         with atomic_write(path, "wb") as stream:
             stream.write(text.encode("utf-8", "surrogateescape"))
 
@@ -240,6 +239,21 @@ def array_row(path: str) -> tuple[str, int] | None:
     return None
 
 
+def open_array(path: str | Path) -> NDArray[Any]:
+    """Map a ``.npy`` file, to read it.
+
+    Raises
+    ------
+    OSError, ValueError : it cannot be read, or is no such file, or holds objects
+    """
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # NumPy's complaints about a header have no common root
+        raise ValueError(f"no array's header ({type(error).__name__}: {error})") from None
+
+
 def raw_row(path: str) -> NDArray[Any]:
     """Values of ``X.npy#row`` as stored, shape (n_mels, n_frames), mapped and not yet read.
 
@@ -249,10 +263,10 @@ def raw_row(path: str) -> NDArray[Any]:
     """
     name, row = array_row(path) or (path, 0)
     try:
-        array = np.lib.format.open_memmap(name, mode="r")
+        array = open_array(name)
     except FileNotFoundError:
         raise AudioError(path, "no such array of log-mels", status="missing") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         raise AudioError(path, f"not a readable .npy array: {error}") from None
     if array.ndim != 3 or row >= len(array):
         raise AudioError(path, f"the array has shape {array.shape} and no such row")
@@ -279,7 +293,7 @@ def csv_rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
             try:
                 for row in reader:
                     if row:
-                        yield reader.line_num, row
+                        yield reader.line_num, [plain(cell) for cell in row]
             except csv.Error as error:
                 raise ManifestError(
                     f"{path}: line {reader.line_num}: not valid CSV: {error}"
@@ -365,7 +379,7 @@ class _RowParser:
                 if not isinstance(values, dict):
                     raise ValueError("no JSON object")
                 self._features[text] = canonical_features(FeatureConfig(**values))
-            except (ValueError, ConfigError) as error:
+            except (ValueError, ConfigError, RecursionError) as error:
                 raise ManifestError(f"{where}: features: {error}") from None
         return self._features[text]
 
@@ -414,12 +428,13 @@ def _parquet_table(path: Path) -> tuple[list[str], Iterator[tuple[str, dict[str,
     pyarrow = require("pyarrow", "parquet")
     parquet = require("pyarrow.parquet", "parquet")
     try:
-        table = parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
+        table = parquet.read_table(path, page_checksum_verification=True)
+        found = table.to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise ManifestError(f"{path}: not a readable Parquet file: {error}") from error
     rows = (
         (f"{path}: row {n}", {k: "" if v is None else str(v) for k, v in row.items()})
-        for n, row in enumerate(table.to_pylist(), 1)
+        for n, row in enumerate(found, 1)
     )
     return table.column_names, rows
 
@@ -441,7 +456,7 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Sequence[Sequence[s
         kind = pyarrow.float64() if column == "duration_s" else pyarrow.string()
         arrays[column] = pyarrow.array(values, kind)
     with atomic_write(path, "wb") as stream:
-        parquet.write_table(pyarrow.table(arrays), stream)
+        parquet.write_table(pyarrow.table(arrays), stream, write_page_checksum=True)
 
 
 def _values(track: Track, columns: Sequence[str], folder: str) -> list[str]:
@@ -452,15 +467,6 @@ def _values(track: Track, columns: Sequence[str], folder: str) -> list[str]:
             value = _relative(value, folder)
         values.append("" if value is None else str(value))
     return values
-
-
-def _csv_line(values: Iterable[str]) -> str:
-    # csv.writer leaves a lone carriage return unquoted, and csv.reader then ends the row there.
-    quoted = (
-        '"' + value.replace('"', '""') + '"' if _NEEDS_QUOTES.search(value) else value
-        for value in values
-    )
-    return ",".join(quoted) + "\n"
 
 
 def _relative(path: str, folder: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tsresformer.check import judge
 from tsresformer.config import FeatureConfig
-from tsresformer.errors import AudioError, StoreError
+from tsresformer.errors import AudioError, ChildDiedError, StoreError
 from tsresformer.extract import Chunk, log_mel_chunks
 from tsresformer.features import to_bytes
 from tsresformer.files import atomic_write, write_json
@@ -96,11 +96,29 @@ class ShardBuilder:
         self._children.close()
 
     def _extract(self, jobs: list[tuple[int, Track]]) -> Iterator[_Result]:
-        """Features of each track, as they come; long tracks never lie in memory."""
-        wanted = [(shard, track) for shard, track in jobs if track.usable]
+        """Features of each track, as they come.
+
+        A track on which a child died has a second chance: the system may have killed the child
+        for the memory that another process took.
+        """
         for shard, track in jobs:
             if not track.usable:
                 yield _Result(shard, _without(track, track.status, track.error))
+        wanted = [(shard, track) for shard, track in jobs if track.usable]
+        died: list[tuple[int, Track]] = []
+        yield from self._attempt(wanted, died.append)
+        if died:
+            yield from self._attempt(died, None)
+
+    def _attempt(
+        self, wanted: list[tuple[int, Track]], on_death: Callable[[tuple[int, Track]], None] | None
+    ) -> Iterator[_Result]:
+        """Features of each track; long tracks never lie in memory.
+
+        Parameters
+        ----------
+        on_death : told of the tracks on which a child died, instead of a result; None for a result
+        """
         spools: dict[int, tuple[IO[bytes], Chunk]] = {}
         paths = (track.path for _, track in wanted)
         for event in self._children.stream(paths):
@@ -117,6 +135,9 @@ class ShardBuilder:
             if event.kind == "error":
                 error: AudioError = event.value
                 spools.pop(event.index, None)
+                if on_death and isinstance(error, ChildDiedError):
+                    on_death((shard, track))
+                    continue
                 yield _Result(shard, _without(track, error.status, error.reason))
             else:
                 spool, last = spools.pop(event.index)

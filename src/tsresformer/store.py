@@ -25,8 +25,8 @@ from tsresformer.config import FeatureConfig, load_features, resolved
 from tsresformer.datasets.arrays import is_row, row_dtype
 from tsresformer.errors import ConfigError, StoreError
 from tsresformer.features import from_bytes
-from tsresformer.files import hold_folder, sha256_file, write_json
-from tsresformer.manifest import Manifest, Track, listed
+from tsresformer.files import hold_folder, is_intact, sha256_file, write_sealed
+from tsresformer.manifest import Manifest, Track, listed, open_array
 from tsresformer.shards import (
     ShardBuilder,
     StoredTrack,
@@ -38,7 +38,10 @@ from tsresformer.shards import (
 )
 from tsresformer.workers import Limits
 
-FORMAT = 1
+FORMAT = 2
+UNSEALED = 1
+"""The format before records had a hash of themselves; it is read still."""
+
 MARKER = "store.json"
 BEGUN = "store-begun.json"
 TRACKS_PER_SHARD = 64
@@ -248,7 +251,7 @@ def _claim(out: Path, record: dict[str, Any]) -> Iterator[None]:
             raise StoreError(f"{out}: holds other files ({strangers[0]}, ...); name a new folder")
         _sweep(out)
         if not (out / MARKER).exists():
-            write_json(out / BEGUN, record)
+            write_sealed(out / BEGUN, record)
         yield
 
 
@@ -261,7 +264,7 @@ def _complete(out: Path, record: dict[str, Any], n_shards: int) -> None:
         [sha256_file(out / name) for name in (array_name(i), tracks_name(i))]
         for i in range(n_shards)
     ]
-    write_json(out / MARKER, record)
+    write_sealed(out / MARKER, record)
     (out / BEGUN).unlink()
 
 
@@ -285,18 +288,18 @@ def _read_record(path: Path) -> dict[str, Any]:
         complete &= path.name == BEGUN or "shards" in record
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path}: damaged ({error}); delete the folder and rebuild it") from None
-    if version != FORMAT:
+    if version not in (UNSEALED, FORMAT):
         raise StoreError(
             f"{path}: format {version}, this version reads {FORMAT}; rebuild the store"
         )
-    if not complete:
-        raise StoreError(f"{path}: damaged (keys are missing); delete the folder and rebuild it")
+    if not complete or (version != UNSEALED and not is_intact(record)):
+        problem = "it has changed since it was written" if complete else "keys are missing"
+        raise StoreError(f"{path}: damaged ({problem}); delete the folder and rebuild it")
     return dict(record)
 
 
 def _map_array(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return open_array(path)
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: damaged ({error}); delete the folder and rebuild it") from None
-    return array

@@ -260,8 +260,8 @@ def test_misuse_is_one_sentence(command, tmp_path, music):
         assert (code, out) == (2, "")
         assert problem in err
     (tmp_path / "catalogue.json").write_text('{"format": 9}')
-    assert "format 9, this version reads 1" in command("status", tmp_path)[2]
-    (tmp_path / "catalogue.json").write_text('{"format": 1, "input": "x"}')
+    assert "format 9, this version reads 2" in command("status", tmp_path)[2]
+    (tmp_path / "catalogue.json").write_text('{"format": 2, "input": "x"}')
     assert "damaged" in command("status", tmp_path)[2]
 
 

@@ -89,6 +89,9 @@ def test_a_line_that_cannot_be_written_leaves_none(journal, monkeypatch):
         (lambda text: text.replace("a/b.mp3", "../b.mp3"), "line 2.*out of the library"),
         (lambda text: text.replace("a/b.mp3", "/etc/passwd"), "line 2.*out of the library"),
         (lambda text: text.replace("1" * 64, "x"), "line 2.*hash"),
+        (lambda text: text.replace("123456789012345678", "1e999"), "line 2 is damaged"),
+        (lambda text: text.replace("123456789012345678", "9" * 30), "line 2.*a time is none"),
+        (lambda text: text.replace('"pieces": [', '"pieces": [' + "[" * 100_000), "line 2 is dam"),
     ],
 )
 def test_damage_is_told(journal, damage, message):

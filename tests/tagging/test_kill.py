@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import shutil
 import subprocess
 import sys
@@ -13,25 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tagged_files import copied, genres, hashes, make, piece
+from tagged_files import fill, genres, hashes, journals, leftovers
 from tsresformer.tagging.journal import read_journal
 from tsresformer.tagging.library import Library, undo
 from tsresformer.tagging.plan import Options
 from tsresformer.tagging.rewrite import Manner
 
-KINDS = ("mp3-2.3", "mp3-2.4", "mp3-2.3-v1", "flac", "ogg", "opus", "m4a", "wv", "wav")
 MOST_LINES = 40
-
-
-def fill(folder: Path, piece_path: Path, n_files: int) -> None:
-    """Short encodes in nine kinds, in folders of 50."""
-    originals = folder.parent / "originals"
-    originals.mkdir()
-    samples, rate = piece(piece_path, 0.3)
-    sources = [make(originals, kind, samples, rate) for kind in KINDS]
-    for i in range(n_files):
-        source = sources[i % len(sources)]
-        copied(source, folder, f"{i // 50}/{i:04}{source.suffix}")
 
 
 def run(what: str, place: Path, kill_after: int | None, generator: random.Random) -> bool:
@@ -45,16 +32,6 @@ def run(what: str, place: Path, kill_after: int | None, generator: random.Random
             time.sleep(generator.random() * 0.02)
             process.kill()
     return process.returncode == 0
-
-
-def journals(library: Path) -> list[Path]:
-    """The newest first: of those of one second, the one with the highest number."""
-    paths = (library / ".tsresformer").glob("journal-*.jsonl")
-    return sorted(paths, key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)], reverse=True)
-
-
-def leftovers(library: Path) -> list[Path]:
-    return list(library.rglob(".tsresformer-*.tmp"))
 
 
 def check_under_kills(tmp_path: Path, piece_path: Path, n_files: int, n_kills: int) -> None:

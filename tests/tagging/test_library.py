@@ -295,6 +295,17 @@ def test_a_damaged_cache_is_begun_anew(root, damage):
     assert (set(statuses(rows).values()), len(asked)) == ({"kept"}, 3)
 
 
+def test_answers_that_were_changed_in_the_cache_are_not_believed(root):
+    tag(root, policy="replace", dry_run=True)
+    assert tag(root, policy="replace", dry_run=True)[2] == []
+    for table in ("predictions", "files"):
+        with sqlite3.connect(root / ".tsresformer" / "cache.sqlite") as data:
+            data.execute(f"UPDATE {table} SET said = replace(said, '.9', '.8')")
+            data.execute(f"UPDATE {table} SET said = replace(said, 'a', 'b')")
+        data.close()
+    assert len(tag(root, policy="replace", dry_run=True)[2]) == 3
+
+
 def test_a_cache_of_another_version_is_begun_anew(root):
     tag(root, policy="replace")
     with sqlite3.connect(root / ".tsresformer" / "cache.sqlite") as data:

@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -16,8 +16,9 @@ from tsresformer.catalogue.inputs import COLUMNS, Listed, classify, open_input, 
 from tsresformer.catalogue.places import Place, is_remote, parquet_bytes, place
 from tsresformer.cluster import EXTRA
 from tsresformer.errors import CatalogueError, require
+from tsresformer.files import SEAL, is_intact, sealed
 
-FORMAT = 1
+FORMAT = 2
 RECORD = "catalogue.json"
 LISTING, PARTS = "listing", "parts"
 TRACKS_PER_FILE = 100_000
@@ -42,7 +43,7 @@ class Record:
     model, model_sha256, labels : name, hash and genres of the bundle
     part_tracks : tracks in each part but the last
     n_tracks : in the whole listing
-    listing_sha256 : of all ids and paths, in order
+    listing_sha256 : of each file of the listing
     """
 
     input: str
@@ -52,7 +53,7 @@ class Record:
     labels: tuple[str, ...]
     part_tracks: int
     n_tracks: int
-    listing_sha256: str
+    listing_sha256: tuple[str, ...]
 
     @property
     def n_parts(self) -> int:
@@ -87,8 +88,8 @@ class Job:
         where = place(output)
         try:
             values = json.loads(where.read(RECORD))
-            if (version := values.pop("format")) == FORMAT:
-                record = Record(**{**values, "labels": tuple(values["labels"])})
+            if (version := values["format"]) == FORMAT:
+                record = _record(values)
         except (FileNotFoundError, NotADirectoryError):
             raise CatalogueError(
                 f"{output}: holds no catalogue run; 'tsresformer catalogue run' makes one"
@@ -108,10 +109,21 @@ class Job:
         number, group = divmod(part, self.record.parts_per_file)
         if self._open_file is None or self._open_file[0] != number:
             parquet = require("pyarrow.parquet", EXTRA)
-            content = io.BytesIO(self.output.read(f"{LISTING}/{number:06d}.parquet"))
+            content = io.BytesIO(self._listing(number))
             self._open_file = number, parquet.ParquetFile(content)
         table = self._open_file[1].read_row_group(group)
         return list(zip(*(table.column(name).to_pylist() for name in COLUMNS), strict=True))
+
+    def _listing(self, number: int) -> bytes:
+        name = _listing_name(number)
+        try:
+            content = self.output.read(name)
+            intact = hashlib.sha256(content).hexdigest() == self.record.listing_sha256[number]
+        except FileNotFoundError:
+            intact = False
+        if not intact:
+            raise CatalogueError(f"{self.output.uri}/{name}: damaged or missing; name a new folder")
+        return content
 
     def finished(self) -> set[int]:
         """Numbers of the parts that are there."""
@@ -141,13 +153,14 @@ def begin(source: str, output: str, bundle: Bundle, part_tracks: int | None = No
     if strangers:
         raise CatalogueError(f"{output}: holds other files ({min(strangers)}); name a new folder")
     part_tracks = part_tracks or PART_TRACKS
-    n_tracks, digest = _freeze(where, tracks(source), part_tracks)
+    n_tracks, hashes = _freeze(where, tracks(source), part_tracks)
     if not n_tracks:
         raise CatalogueError(f"{source}: names no audio")
     record = Record(
-        source, sha256, bundle.name, bundle.hash, bundle.labels, part_tracks, n_tracks, digest
+        source, sha256, bundle.name, bundle.hash, bundle.labels, part_tracks, n_tracks, hashes
     )
-    text = json.dumps({"format": FORMAT, **asdict(record)}, indent=2, ensure_ascii=False) + "\n"
+    values = sealed({"format": FORMAT, **asdict(record)})
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     where.write(RECORD, text.encode())
     return Job(where, record)
 
@@ -187,16 +200,30 @@ def _table_sha256(source: str) -> str:
     return digest.hexdigest()
 
 
-def _freeze(where: Place, listed: Iterable[Listed], part_tracks: int) -> tuple[int, str]:
-    """Write the listing, one part a row group; number of tracks, and hash of them all."""
-    digest, n_tracks = hashlib.sha256(), 0
+def _record(values: Mapping[str, Any]) -> Record:
+    if not is_intact(values):
+        raise ValueError("it has changed since it was written")
+    known = {key: value for key, value in values.items() if key not in ("format", SEAL)}
+    lists = {key: tuple(known[key]) for key in ("labels", "listing_sha256")}
+    return Record(**{**known, **lists})
+
+
+def _freeze(
+    where: Place, listed: Iterable[Listed], part_tracks: int
+) -> tuple[int, tuple[str, ...]]:
+    """Write the listing, one part a row group; number of tracks, and hash of each file."""
+    hashes, n_tracks = [], 0
     per_file = _parts_per_file(part_tracks)
     for number, parts in enumerate(_chunks(_chunks(listed, part_tracks), per_file)):
-        for track_id, path in itertools.chain.from_iterable(parts):
-            digest.update(track_id.encode() + b"\0" + path + b"\0")
         n_tracks += sum(map(len, parts))
-        where.write(f"{LISTING}/{number:06d}.parquet", _listing_bytes(parts, part_tracks))
-    return n_tracks, digest.hexdigest()
+        content = _listing_bytes(parts, part_tracks)
+        hashes.append(hashlib.sha256(content).hexdigest())
+        where.write(_listing_name(number), content)
+    return n_tracks, tuple(hashes)
+
+
+def _listing_name(number: int) -> str:
+    return f"{LISTING}/{number:06d}.parquet"
 
 
 def _listing_bytes(parts: Sequence[Sequence[Listed]], part_tracks: int) -> bytes:

@@ -221,5 +221,11 @@ def parquet_bytes(table: Any, *, row_group_size: int | None = None) -> bytes:
     """Parquet file of a table, the same bytes for the same table."""
     parquet = require("pyarrow.parquet", EXTRA)
     buffer = io.BytesIO()
-    parquet.write_table(table, buffer, compression="zstd", row_group_size=row_group_size)
+    parquet.write_table(
+        table,
+        buffer,
+        compression="zstd",
+        row_group_size=row_group_size,
+        write_page_checksum=True,
+    )
     return buffer.getvalue()

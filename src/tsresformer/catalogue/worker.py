@@ -18,6 +18,7 @@ from tsresformer.catalogue.places import parquet_bytes
 from tsresformer.classifier import Classifier, TrackScores
 from tsresformer.cluster import EXTRA
 from tsresformer.errors import AudioError, CatalogueError, ChildDiedError, require
+from tsresformer.files import SEAL, is_intact, sealed
 from tsresformer.manifest import printable
 from tsresformer.workers import Children, Limits
 
@@ -149,13 +150,22 @@ def part_name(part: int) -> str:
 
 def read_summary(job: Job, part: int) -> PartSummary | None:
     """Summary of a part that is there, None for one that is not."""
-    parquet = require("pyarrow.parquet", EXTRA)
+    arrow, parquet = require("pyarrow", EXTRA), require("pyarrow.parquet", EXTRA)
+    name = part_name(part)
     try:
-        with job.output.open(part_name(part)) as file:
-            metadata = parquet.read_metadata(file).metadata
+        with job.output.open(name) as file:
+            values = json.loads(parquet.read_metadata(file).metadata[SUMMARY_KEY])
+        if not is_intact(values):
+            raise ValueError("its summary has changed since it was written")
+        values.pop(SEAL)
+        return PartSummary(**values)
     except FileNotFoundError:
         return None
-    return PartSummary(**json.loads(metadata[SUMMARY_KEY]))
+    except (arrow.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError) as e:
+        raise CatalogueError(
+            f"{job.output.uri}/{name}: cannot be read ({e}); if that stays so, delete it and run "
+            "again"
+        ) from None
 
 
 def schema(labels: Sequence[str], summary: PartSummary) -> Any:
@@ -175,7 +185,7 @@ def schema(labels: Sequence[str], summary: PartSummary) -> Any:
         "audio_s": arrow.float64(),
         "model_sha256": arrow.string(),
     }
-    return arrow.schema(columns.items(), {SUMMARY_KEY: json.dumps(asdict(summary))})
+    return arrow.schema(columns.items(), {SUMMARY_KEY: json.dumps(sealed(asdict(summary)))})
 
 
 def _unpack(files: Mapping[str, bytes], threads: int) -> Classifier:

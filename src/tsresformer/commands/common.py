@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -15,6 +14,7 @@ import click
 
 from tsresformer.errors import TsResformerError, require
 from tsresformer.files import atomic_write, check_writable
+from tsresformer.spreadsheet import write_rows
 from tsresformer.workers import n_cores
 
 if TYPE_CHECKING:
@@ -114,9 +114,7 @@ def json_text(value: object) -> str:
 def csv_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return a CSV table; None is empty."""
     stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    write_rows(stream, [header, *rows])
     return stream.getvalue()
 
 

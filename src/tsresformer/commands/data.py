@@ -149,8 +149,9 @@ def arrays(log_mel: str, table: str, features: str, out: str) -> int:
 def check(manifest: str, out: str | None, json: str | None, workers: int) -> int:
     """Decode every track and report what is wrong.
 
-    Found are: missing, undecodable, incomplete, silent and duplicate audio, likely slips in
-    labels, and groups (artists) on both sides of a split. The exit code is 1 if something is.
+    Found are: missing, undecodable, damaged, incomplete, silent and duplicate audio, likely slips
+    in labels, and groups (artists) on both sides of a split. The exit code is 1 if something is.
+    Told of besides are audio that is clipped, has an offset, or is not what its suffix says.
 
     \b
     Example:

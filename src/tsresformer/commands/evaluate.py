@@ -8,7 +8,8 @@ import click
 
 from tsresformer.bundle import CARD
 from tsresformer.commands.common import warn, workers_option
-from tsresformer.errors import EXIT_INPUT, EXIT_OK, require
+from tsresformer.errors import EXIT_INPUT, EXIT_OK, TsResformerError, require
+from tsresformer.files import check_writable, hold_folder
 
 
 @click.command()
@@ -34,7 +35,9 @@ def evaluate(bundle: str, manifest: str, split: str, out: str, workers: int) -> 
     from tsresformer.progress import meter
     from tsresformer.report.result import warnings_of
 
-    with meter("scoring") as bar:
+    check_writable(out, folder=True)
+    busy = TsResformerError(f"{out}: another process is writing a report there; wait for it")
+    with hold_folder(out, busy), meter("scoring") as bar:
         result = score(
             bundle, manifest, split=split, out=out, n_workers=workers, progress=bar.reach
         )

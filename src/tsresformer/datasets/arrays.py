@@ -26,6 +26,7 @@ from tsresformer.manifest import (
     canonical_features,
     counted,
     csv_table,
+    open_array,
     raw_row,
 )
 
@@ -109,8 +110,8 @@ def read_row(item: str, features: FeatureConfig) -> NDArray[np.float32]:
 
 def _open(path: str) -> NDArray[Any]:
     try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError) as error:
+        return open_array(path)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ManifestError(f"{path}: not a readable .npy array: {reason}") from None
 

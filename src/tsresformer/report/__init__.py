@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tsresformer.files import atomic_write, write_json
+from tsresformer.files import atomic_write, sha256_file, write_sealed
 from tsresformer.report.page import check_extras, render
 from tsresformer.report.result import (
     EvaluationResult,
@@ -14,6 +13,7 @@ from tsresformer.report.result import (
     confusion_rows,
     prediction_rows,
 )
+from tsresformer.spreadsheet import write_rows
 
 __all__ = ["EvaluationResult", "TrackResult", "check_extras", "render", "write"]
 
@@ -36,10 +36,11 @@ def write(result: EvaluationResult, folder: str | Path) -> Path:
     _write_csv(folder / CONFUSION, confusion_rows(result))
     with atomic_write(folder / PAGE) as stream:
         stream.write(page)
-    write_json(folder / METRICS, result.metrics())
+    sha256 = sha256_file(folder / PREDICTIONS)
+    write_sealed(folder / METRICS, {**result.metrics(), "predictions_sha256": sha256})
     return folder / PAGE
 
 
 def _write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
     with atomic_write(path) as stream:
-        csv.writer(stream, lineterminator="\n").writerows(rows)
+        write_rows(stream, rows)

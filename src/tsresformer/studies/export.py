@@ -7,7 +7,6 @@ with all of it.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import re
@@ -19,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from tsresformer.errors import StudyError
-from tsresformer.files import check_writable, fsync_folder, write_json
+from tsresformer.files import check_writable, fsync_folder, sha256_file, write_json, write_sealed
 from tsresformer.report.pictures import Picture
+from tsresformer.spreadsheet import write_rows
 from tsresformer.studies.page import draw, write_page
 from tsresformer.studies.plan import shipped_studies
 from tsresformer.studies.results import RECORD, Results
@@ -64,11 +64,13 @@ def _copy(results: Results, folder: Path) -> Results:
     write_json(folder / RECORD, results.record)
     copy = Results(folder, results.record)
     for cell in results.cells():
-        write_json(copy.cell_path(cell["cell"]), _rounded(cell))
+        rounded = _rounded(cell)
         if not cell["error"]:
             packed = Path(f"{copy.predictions_path(cell['cell'])}.gz")
             packed.parent.mkdir(exist_ok=True)
             packed.write_bytes(_packed(results.predictions(cell["cell"])))
+            rounded["predictions_sha256"] = sha256_file(packed)
+        write_sealed(copy.cell_path(cell["cell"]), rounded)
     if (results.folder / "tuning").is_dir():
         shutil.copytree(results.folder / "tuning", folder / "tuning")
     return copy
@@ -77,12 +79,12 @@ def _copy(results: Results, folder: Path) -> Results:
 def _packed(rows: Sequence[Mapping[str, str]]) -> bytes:
     """Predictions with rounded probabilities, gzip, the same bytes each time."""
     stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        short = {k: f"{float(v):.{DIGITS}f}" for k, v in row.items() if k.startswith("p_") and v}
-        writer.writerow({**row, **short})
+    write_rows(stream, [list(rows[0]), *([_short(k, v) for k, v in row.items()] for row in rows)])
     return gzip.compress(stream.getvalue().encode(), mtime=0)
+
+
+def _short(column: str, cell: str) -> str:
+    return f"{float(cell):.{DIGITS}f}" if column.startswith("p_") and cell else cell
 
 
 def _rounded(value: Any) -> Any:

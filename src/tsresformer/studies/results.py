@@ -8,7 +8,6 @@ what an interrupted run has done of unfinished cells.
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import json
 import shutil
@@ -18,14 +17,25 @@ from pathlib import Path
 from typing import Any
 
 from tsresformer.errors import StudyError
-from tsresformer.files import atomic_write, csv_rows, hold_folder, sha256_json, write_json
+from tsresformer.files import (
+    atomic_write,
+    hold_folder,
+    is_intact,
+    sha256_file,
+    sha256_json,
+    write_sealed,
+)
 from tsresformer.report import EvaluationResult
 from tsresformer.report.result import prediction_rows
 from tsresformer.splits import Protocol
+from tsresformer.spreadsheet import read_table, write_rows
 from tsresformer.studies.plan import Cell, Plan
 from tsresformer.studies.scores import Scores
 
-FORMAT = 1
+FORMAT = 2
+UNSEALED = 1
+"""The format before records had a hash of themselves; it is read still."""
+
 RECORD = "study.json"
 IDENTITY = {
     "name": "name",
@@ -49,11 +59,7 @@ class Results:
         """Open a results folder to read it."""
         path = Path(folder) / RECORD
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record["format"] != FORMAT:
-                raise StudyError(
-                    f"{path}: format {record['format']} is not known to this version; upgrade"
-                )
+            record = read_record(path)
             Plan(**record["plan"])
         except FileNotFoundError:
             raise StudyError(
@@ -68,7 +74,7 @@ class Results:
         """Start in a new folder, or go on with the same study."""
         check_folder(folder, record, resume=resume)
         results = cls(Path(folder), {"format": FORMAT, **record})
-        write_json(results.folder / RECORD, results.record)
+        write_sealed(results.folder / RECORD, results.record)
         return results
 
     @property
@@ -108,20 +114,21 @@ class Results:
         """What ``cells/<name>.json`` says; None if the cell was not run."""
         path = self.cell_path(name)
         try:
-            cell = json.loads(path.read_text(encoding="utf-8"))
+            cell = read_record(path)
             if cell["study"] != self.key or cell["cell"] != name:
                 raise ValueError("of another study")
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StudyError(f"{path}: damaged ({error}); delete it and resume the study") from None
-        return dict(cell)
+        return cell
 
     def predictions(self, name: str) -> list[dict[str, str]]:
         """The rows of a cell's predictions."""
         path = self.predictions_path(name)
+        expected = (self.cell(name) or {}).get("predictions_sha256")
         try:
-            return csv_rows(path)
+            return read_table(path, expected)
         except FileNotFoundError:
             raise StudyError(f"{path}: is missing; delete the cell's JSON and resume") from None
         except ValueError as error:
@@ -132,13 +139,15 @@ class Results:
     def write_cell(self, cell: Cell, facts: Mapping[str, Any], result: EvaluationResult) -> None:
         """Write a finished cell: first its predictions, then its JSON, which counts."""
         stream = io.StringIO(newline="")
-        csv.writer(stream, lineterminator="\n").writerows(prediction_rows(result))
+        write_rows(stream, prediction_rows(result))
         with atomic_write(self.predictions_path(cell.name)) as file:
             file.write(stream.getvalue())
         metrics = result.metrics()
         for made_up in ("bundle", "manifest", "temperature", "unsure_below", "n_unsure"):
             del metrics[made_up]
-        self._write(cell, {**facts, "error": None, "metrics": metrics})
+        sha256 = sha256_file(self.predictions_path(cell.name))
+        values = {"error": None, "predictions_sha256": sha256, "metrics": metrics}
+        self._write(cell, {**facts, **values})
         for path in (self.folder / "parts").glob(f"{cell.name}.*"):
             path.unlink()
 
@@ -155,15 +164,22 @@ class Results:
             "protocol": cell.protocol,
             "seed": cell.seed,
         }
-        write_json(self.cell_path(cell.name), {**head, **values})
+        write_sealed(self.cell_path(cell.name), {**head, **values})
 
     def part(self, cell: Cell, protocol: Protocol) -> tuple[Scores, dict[str, Any]] | None:
         """What an interrupted run found for one part of a cell."""
         path = self._part_path(cell, protocol)
         if not path.with_suffix(".json").is_file():
             return None
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        return Scores.read(path), dict(facts)
+        try:
+            record = read_record(path.with_suffix(".json"))
+            if not path.is_file() or sha256_file(path) != record["scores_sha256"]:
+                raise ValueError("its scores are damaged or missing")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StudyError(
+                f"{path.with_suffix('.json')}: damaged ({error}); delete it and resume the study"
+            ) from None
+        return Scores.read(path), record["facts"]
 
     def write_part(
         self, cell: Cell, protocol: Protocol, scores: Scores, facts: Mapping[str, Any]
@@ -171,7 +187,8 @@ class Results:
         """Keep what one part gave, until its cell is finished."""
         path = self._part_path(cell, protocol)
         scores.write(path)
-        write_json(path.with_suffix(".json"), facts)
+        record = {"format": FORMAT, "scores_sha256": sha256_file(path), "facts": facts}
+        write_sealed(path.with_suffix(".json"), record)
 
     def _part_path(self, cell: Cell, protocol: Protocol) -> Path:
         return self.folder / "parts" / f"{cell.name}.fold-{protocol.fold}.npz"
@@ -180,6 +197,23 @@ class Results:
         """Remove what only cells that are unfinished, or failed, need."""
         for name in ("parts", "work", "stores"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a record of a study.
+
+    Raises
+    ------
+    StudyError : of a version that this one does not know
+    OSError, ValueError, KeyError, TypeError : missing or damaged
+    """
+    record = json.loads(path.read_text(encoding="utf-8"))
+    version = record["format"]
+    if version not in (UNSEALED, FORMAT):
+        raise StudyError(f"{path}: format {version} is not known to this version; upgrade")
+    if version != UNSEALED and not is_intact(record):
+        raise ValueError("it has changed since it was written")
+    return dict(record)
 
 
 def check_folder(folder: str | Path, record: Mapping[str, Any], *, resume: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tsresformer.errors import MissingExtraError, StudyError, TsResformerError, require
-from tsresformer.files import check_writable, sha256_json, write_json
+from tsresformer.files import check_writable, sha256_json, write_sealed
 from tsresformer.manifest import Manifest
 from tsresformer.report import EvaluationResult
 from tsresformer.report.result import percent, span
@@ -21,7 +20,7 @@ from tsresformer.studies import classical, deep
 from tsresformer.studies.budget import Clock, duration
 from tsresformer.studies.data import Data, Splits, held_out
 from tsresformer.studies.plan import Cell, Spec, Study
-from tsresformer.studies.results import Results, check_folder, hold
+from tsresformer.studies.results import FORMAT, Results, check_folder, hold, read_record
 from tsresformer.studies.scores import Scores, join
 from tsresformer.workers import n_cores
 
@@ -76,6 +75,7 @@ def run_study(
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     out = Path(out)
     check_writable(out, folder=True)
+    store.verify()
     data = Data(manifest, store, out / "stores", lambda path: say(f"log-mels into {path}"))
     check_study(study, data)
     record = _record(study, manifest, store)
@@ -298,7 +298,7 @@ class _Runner:
             return {}, 0
         path = self._tuning_path(cell, protocol)
         if path.is_file():
-            return dict(_read(path)["chosen"]), 0
+            return _chosen(path), 0
         first = dataclasses.replace(cell, seed=self._study.plan.seeds[0])
         trials: list[dict[str, Any]] = []
         folders: list[Path] = []
@@ -317,9 +317,10 @@ class _Runner:
                 score = deep.development_score(folders[-1])
             trials.append({"settings": settings, "dev_score": score})
         best = max(range(len(trials)), key=lambda i: (trials[i]["dev_score"], -i))
-        write_json(path, {"trials": trials, "chosen": trials[best]["settings"]})
+        chosen = trials[best]["settings"]
+        write_sealed(path, {"format": FORMAT, "trials": trials, "chosen": chosen})
         deep.discard(folder for i, folder in enumerate(folders) if i != best)
-        return trials[best]["settings"], len(trials)
+        return chosen, len(trials)
 
     def _tuning_path(self, cell: Cell, protocol: Protocol) -> Path:
         name = cell.name.removesuffix(f"--seed-{cell.seed}")
@@ -330,10 +331,11 @@ class _Runner:
         self._progress(self._n_trained, self._n_trainings)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _chosen(path: Path) -> dict[str, Any]:
+    """The settings that a tuning found before."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
+        return dict(read_record(path)["chosen"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudyError(f"{path}: damaged ({error}); delete it and resume the study") from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from tsresformer.compare import Answer, answers_of, holm, mcnemar
 from tsresformer.files import atomic_write
 from tsresformer.report.result import percent, span
 from tsresformer.splits import Protocol
+from tsresformer.spreadsheet import write_rows
 from tsresformer.studies.budget import duration
 from tsresformer.studies.results import Results
 
@@ -281,7 +281,7 @@ def write_tables(results: Results) -> list[Point]:
     """Write ``results.csv`` and the tables for people; return the points behind them."""
     found = points(results)
     stream = io.StringIO(newline="")
-    csv.writer(stream, lineterminator="\n").writerows(cell_rows(results))
+    write_rows(stream, cell_rows(results))
     texts = {TABLE: stream.getvalue()}
     if found:
         texts |= {MARKDOWN: markdown(results, found), LATEX: latex(results, found)}

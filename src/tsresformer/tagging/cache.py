@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from tsresformer.classifier import Prediction
+from tsresformer.files import sha256_json
 from tsresformer.tagging.reading import Known
 
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (
-    path BLOB, field TEXT, size INTEGER, mtime_ns INTEGER, format TEXT, genres TEXT, audio TEXT,
+    path BLOB, field TEXT, size INTEGER, mtime_ns INTEGER, said TEXT, hash TEXT,
     PRIMARY KEY (path, field)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS predictions (
-    audio TEXT, model TEXT, status TEXT, label TEXT, probabilities TEXT,
+    audio TEXT, model TEXT, said TEXT, hash TEXT,
     PRIMARY KEY (audio, model)
 ) WITHOUT ROWID;
 """
@@ -70,54 +71,49 @@ class Cache:
 
     def known(self, path: str, field: str, status: os.stat_result) -> Known | None:
         """What was read from a file, if it has not changed since."""
-        row = self._first(
-            "SELECT format, genres, audio FROM files "
-            "WHERE path = ? AND field = ? AND size = ? AND mtime_ns = ?",
-            (os.fsencode(path), field, status.st_size, status.st_mtime_ns),
-        )
-        return Known(row[0], tuple(json.loads(row[1])), row[2]) if row else None
+        row = (os.fsencode(path), field, status.st_size, status.st_mtime_ns)
+        said = self._said("files WHERE path = ? AND field = ? AND size = ? AND mtime_ns = ?", row)
+        return Known(said[0], tuple(said[1]), said[2]) if said else None
 
     def remember(self, path: str, field: str, status: os.stat_result, known: Known) -> None:
         """Keep what was read from a file."""
-        row = (
-            os.fsencode(path),
-            field,
-            status.st_size,
-            status.st_mtime_ns,
-            known.format,
-            json.dumps(known.values),
-            known.audio,
-        )
-        self._store("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        row = (os.fsencode(path), field, status.st_size, status.st_mtime_ns)
+        self._store("files", row, (known.format, known.values, known.audio))
 
     def prediction(self, path: str, audio: str, model: str) -> Prediction | None:
         """What a model said of audio, as if it had said it of `path`."""
-        row = self._first(
-            "SELECT status, label, probabilities FROM predictions WHERE audio = ? AND model = ?",
-            (audio, model),
-        )
-        if not row:
+        said = self._said("predictions WHERE audio = ? AND model = ?", (audio, model))
+        if not said:
             return None
-        return Prediction(path, row[0], label=row[1], probabilities=json.loads(row[2]))
+        return Prediction(path, said[0], label=said[1], probabilities=said[2])
 
     def remember_prediction(self, audio: str, model: str, prediction: Prediction) -> None:
         """Keep what a model said of audio, but for failures, which may pass."""
         if prediction.error or not audio:
             return
-        likely = json.dumps(prediction.probabilities)
-        row = (audio, model, prediction.status, prediction.label, likely)
-        self._store("INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?)", row)
+        said = (prediction.status, prediction.label, prediction.probabilities)
+        self._store("predictions", (audio, model), said)
 
-    def _first(self, statement: str, values: tuple[object, ...]) -> Any:
-        """First row of a query; None if there is none, or where the data base is damaged."""
-        with contextlib.suppress(sqlite3.DatabaseError):
-            return self._data.execute(statement, values).fetchone()
+    def _said(self, where: str, row: tuple[object, ...]) -> Any:
+        """What was kept under a row's key; None if nothing was, or it is damaged."""
+        with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
+            found = self._data.execute(f"SELECT said, hash FROM {where}", row).fetchone()
+            if found and found[1] == _hash(row, found[0]):
+                return json.loads(found[0])
         return None
 
-    def _store(self, statement: str, row: tuple[object, ...]) -> None:
+    def _store(self, table: str, row: tuple[object, ...], said: tuple[object, ...]) -> None:
+        text = json.dumps(said)
+        values = (*row, text, _hash(row, text))
+        marks = ", ".join("?" * len(values))
         with contextlib.suppress(sqlite3.DatabaseError):  # a full disk costs time, no more
-            self._data.execute(statement, row)
+            self._data.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)
 
     def close(self) -> None:
         """Close the data base."""
         self._data.close()
+
+
+def _hash(row: tuple[object, ...], said: object) -> str:
+    """Hash of a key and of what is kept under it: the data base itself overlooks damage."""
+    return sha256_json([str(value) for value in (*row, said)])

@@ -23,6 +23,15 @@ from tsresformer.tagging.delta import Delta
 
 FORMAT = 1
 
+_UNREADABLE = (
+    AttributeError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+_MOST_NS = 2**63
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -71,10 +80,13 @@ class Change:
             raise ValueError("a path leads out of the library")
         if not all(_HASH.fullmatch(text) for text in hashes):
             raise ValueError("a hash is none")
+        mtime_ns = int(line["old"]["mtime_ns"])
+        if abs(mtime_ns) >= _MOST_NS:
+            raise ValueError("a time is none")
         return cls(
             path,
             *hashes,
-            int(line["old"]["mtime_ns"]),
+            mtime_ns,
             tuple(map(str, line["before"])),
             tuple(map(str, line["after"])),
             Delta.from_json(line["pieces"], line["literals"]),
@@ -169,7 +181,7 @@ def read_journal(path: Path) -> Iterator[Change]:
                 yield Change.from_json(value)
                 continue
             known = value["format"]
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except _UNREADABLE as error:
             what = "is no journal" if not number else f"line {number + 1} is damaged ({error})"
             raise TsResformerError(
                 f"{path}: {what}; name a file journal-<time>.jsonl of a library"

@@ -123,7 +123,7 @@ def restore(library: Path, change: Change, manner: Manner) -> str:
             with (
                 open(path, "rb") as source,
                 open(copy, "wb") as target,
-                contextlib.suppress(ValueError),  # the hash tells
+                contextlib.suppress(ValueError, OverflowError),  # the hash tells
             ):
                 change.delta.restore(source, target.write)
             if sha256_file(copy) != change.old_sha256:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -97,8 +98,10 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """Checkpoints that are written whole or not at all."""
 
     def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        buffer = io.BytesIO()  # PyTorch turns a full disk into an error that names neither
+        torch.save(checkpoint, buffer)
         with atomic_write(path, "wb") as file:
-            torch.save(checkpoint, file)
+            file.write(buffer.getbuffer())
 
 
 class ProgressBar(Callback):

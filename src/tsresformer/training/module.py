@@ -93,6 +93,11 @@ class GenreModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Score the tracks of the development fold."""
         logits, target = self.track_logits()
+        if not np.isfinite(logits).all():
+            raise TrainingError(
+                f"the network says no numbers any more after epoch {self.current_epoch + 1}; lower "
+                "train.learning_rate, then train in a new folder"
+            )
         score, loss = development_score(logits, target, self.config.task)
         # Every process scores the whole fold; the mean makes all of them decide alike.
         self.log_dict({"dev_score": score, "dev_loss": loss}, sync_dist=True)

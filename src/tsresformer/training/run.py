@@ -7,6 +7,8 @@ import csv
 import json
 import pickle
 import platform
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,10 +19,14 @@ import torch
 
 from tsresformer.config import Config, FeatureConfig
 from tsresformer.errors import TrainingError
-from tsresformer.files import atomic_write, hold_folder, sha256_json, write_json
+from tsresformer.files import atomic_write, hold_folder, is_intact, sha256_json, write_sealed
 from tsresformer.manifest import Manifest
+from tsresformer.spreadsheet import write_rows
 
-FORMAT = 1
+FORMAT = 2
+UNSEALED = 1
+"""The format before records had a hash of themselves; it is read still."""
+
 # What must not change when a run is resumed.
 IDENTITY = {
     "config": "configuration",
@@ -48,6 +54,17 @@ KEYS = (IDENTITY.keys() - {"refit"}) | {
     "micro_batch",
     "versions",
 }
+_UNREADABLE = (
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +95,7 @@ class Run:
                     f"{folder}: holds a run already; add --resume to go on with it, "
                     "or name another folder"
                 )
-        write_json(folder / "run.json", record)
+        write_sealed(folder / "run.json", record)
         return run
 
     def _unchanged(self, record: Mapping[str, Any]) -> Run:
@@ -101,8 +118,10 @@ class Run:
         path = Path(folder) / "run.json"
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            known = record["format"] == FORMAT
+            known = record["format"] in (UNSEALED, FORMAT)
             missing = sorted(KEYS - record.keys())
+            if record["format"] == FORMAT and not missing and not is_intact(record):
+                raise ValueError("it has changed since it was written")
         except FileNotFoundError:
             raise TrainingError(
                 f"{folder}: is no run folder; 'tsresformer train' makes one"
@@ -146,6 +165,8 @@ class Run:
         path = self.folder / "result.json"
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
+            if self.record["format"] != UNSEALED and not is_intact(result):
+                raise ValueError("it has changed since it was written")
             return {key: result[key] for key in ("dev_score", "best_epoch", "epochs", "seconds")}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TrainingError(
@@ -163,8 +184,7 @@ class Run:
     def write_left_out(self, rows: list[tuple[str, str, str]]) -> None:
         """Write ``left_out.csv``: the training audio that is not learned from, and why."""
         with atomic_write(self.folder / "left_out.csv") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerows([("track_id", "what", "reason"), *rows])
+            write_rows(file, [("track_id", "what", "reason"), *rows])
 
     @property
     def n_left_out(self) -> int:
@@ -194,7 +214,7 @@ class Run:
         """Write down how the training ended."""
         history = self.history()
         best = best_epoch(history)
-        write_json(
+        write_sealed(
             self.folder / "result.json",
             {
                 "dev_score": best.get("dev_score"),
@@ -229,13 +249,16 @@ def rows_key(manifest: Manifest) -> str:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Tensors and plain types of a checkpoint, on the CPU."""
+    """Tensors and plain types of a checkpoint, on the CPU; PyTorch itself overlooks damage."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} has changed")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         if "state_dict" not in checkpoint:
             raise ValueError("no weights")
         return dict(checkpoint)
-    except (OSError, RuntimeError, ValueError, TypeError, EOFError, pickle.UnpicklingError):
+    except _UNREADABLE:
         raise TrainingError(f"{path}: damaged; delete {path.parent} and train again") from None
 
 
