@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
-.PHONY: help setup demo test test-all bench bench-full bench-setup lint format clean
+.PHONY: help setup demo test test-all bench bench-full bench-setup site notebooks lint format clean
 
 help:
 	@echo "make setup     build .venv with all extras and the developer tools"
@@ -15,6 +15,8 @@ help:
 	@echo "make test      run the tests"
 	@echo "make test-all  run the tests, the slow ones included"
 	@echo "make bench     measure against peers and limits; make bench-full takes longer"
+	@echo "make site      build the documentation: build/site/index.html"
+	@echo "make notebooks run the notebooks of the documentation and store what they show"
 	@echo "make lint      ruff, mypy, import-linter"
 	@echo "make format    let ruff format and fix what it can"
 	@echo "make clean     remove .venv, caches and what demo and build left"
@@ -49,6 +51,14 @@ bench-setup: setup
 		$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]' || \
 		echo "make: some peers cannot be installed; the table will say so" >&2
 
+site: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+notebooks: setup
+	$(BIN)/python -m nbconvert --log-level WARN --to notebook --inplace --execute \
+		--ExecutePreprocessor.record_timing=False docs/notebooks/*.ipynb
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,4 +71,4 @@ format: setup
 
 clean:
 	rm -rf $(VENV) demo-out build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find src tests demo -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests demo website -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -35,9 +35,7 @@ def _command(command: click.Command, context: click.Context) -> Iterator[str]:
         for name in command.list_commands(context):
             below = command.get_command(context, name)
             assert below is not None
-            inner = click.Context(
-                below, parent=context, info_name=name, terminal_width=HELP_WIDTH
-            )
+            inner = click.Context(below, parent=context, info_name=name, terminal_width=HELP_WIDTH)
             yield from _command(below, inner)
 
 
