@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from compose import compose_set, make_artist, render_track
 from documents import MUSIC, PARSERS, ROOT, Block, Runner, blocks, commands, compare
@@ -16,6 +17,7 @@ from tsresformer.config import FeatureConfig
 from tsresformer.datasets import folder
 from tsresformer.splits import split
 from tsresformer.store import build_store
+from tsresformer.studies.plan import load_study
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
@@ -103,6 +105,25 @@ def test_page_with_slow_blocks(
     page: str, furnished: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run_page(page, True, capfd) > 0
+
+
+def test_the_study_in_the_documents_is_one(tmp_path: Path) -> None:
+    (block,) = [b for b in BLOCKS["docs/studies.md"] if b.language == "toml"]
+    path = tmp_path / "depth.toml"
+    path.write_text(block.code, "utf-8")
+    study = load_study(path)
+    layers, branches, seeds = 4, 2, 3
+    assert len(study.cells) == layers * branches * seeds
+
+
+def test_the_options_for_beets_are_those_of_the_plugin(monkeypatch, tmp_path: Path) -> None:
+    from beetsplug.tsresformer import TsResformerPlugin
+
+    (block,) = [b for b in BLOCKS["docs/tagging.md"] if b.language == "yaml"]
+    shown = yaml.safe_load(block.code)
+    assert shown.pop("plugins") == "tsresformer"
+    monkeypatch.setenv("BEETSDIR", str(tmp_path))
+    assert shown["tsresformer"].keys() == set(TsResformerPlugin().config.keys())
 
 
 def test_every_block_has_a_language_that_is_run_or_none() -> None:

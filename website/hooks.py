@@ -38,12 +38,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for notebook in sorted(Path(config.docs_dir, "notebooks").glob("*.ipynb")):
         text, pictures = notebooks.convert(notebook)
         files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=text))
-        files.append(File.generated(config, f"notebooks/{notebook.name}", abs_src_path=notebook))
         for name, data in pictures.items():
             files.append(File.generated(config, f"notebooks/{name}", content=data))
     for source, folder in ((ASSETS, "assets"), (ROOT / "deploy", "deploy")):
         for path in sorted(source.iterdir()):
-            files.append(File.generated(config, f"{folder}/{path.name}", abs_src_path=path))
+            files.append(File.generated(config, f"{folder}/{path.name}", abs_src_path=str(path)))
     return files
 
 

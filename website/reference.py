@@ -89,7 +89,7 @@ def _kind(field: FieldInfo) -> str:
         if (attribute := BOUNDS.get(type(item).__name__))
         and abs(bound := getattr(item, attribute)) < HUGE
     ]
-    return ", ".join([_type(field.annotation), *bounds])
+    return " ".join(filter(None, [_type(field.annotation), ", ".join(bounds)]))
 
 
 def _type(kind: Any) -> str:
@@ -100,8 +100,8 @@ def _type(kind: Any) -> str:
         return " or ".join(map(_type, inside))
     if origin is tuple:
         if inside[-1] is Ellipsis:
-            return f"list of {_type(inside[0])}"
-        return f"{len(inside)} of {_type(inside[0])}"
+            return f"list, each a {_type(inside[0])}"
+        return f"list of {len(inside)}, each a {_type(inside[0])}"
     if hasattr(kind, "__metadata__"):  # Annotated, as pydantic's PositiveInt
         return _kind(FieldInfo.from_annotation(kind))
     return NAMES[kind]
