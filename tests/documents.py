@@ -32,8 +32,10 @@ from markdown_it import MarkdownIt
 from packaging.requirements import Requirement
 
 from compose import compose_set
+from processes import wait_for
 from serving import Process
 from tsresformer import cli
+from tsresformer.errors import EXIT_INTERRUPTED, EXIT_OK
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("not run", "slow", "file", "background", "output")
@@ -146,16 +148,21 @@ class Runner:
             self._until_the_end.callback(server.end)
             self._server = SERVER.replace("8000", str(server.port))
             return
-        words = [sys.executable, "-m", "tsresformer.cli", command]
-        process = subprocess.Popen([*words, *map(os.path.expanduser, options)])
+        assert command == "watch"
+        folder = os.path.expanduser(options[0])
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tsresformer.cli", command, folder, *options[1:]]
+        )
         self._until_the_end.callback(interrupt, process, line)
+        held = Path(folder, ".tsresformer", ".lock")
+        wait_for(lambda: held.exists() or process.poll() is not None)
 
 
 def interrupt(process: subprocess.Popen[bytes], line: str) -> None:
     """Press Ctrl-C for a process that must still run."""
     assert process.poll() is None, f"{line} ended by itself"
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == cli.EXIT_INTERRUPTED, line
+    assert process.wait(60) in (EXIT_OK, EXIT_INTERRUPTED), line
 
 
 def check_requirements(words: list[str], where: str) -> None:

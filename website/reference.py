@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from tsresformer.cli import cli
 from tsresformer.config import Config, FeatureConfig, Section, shipped_configs
 
-HELP_WIDTH = 90
+HELP_WIDTH = 80
 NAMES = {bool: "true or false", float: "number", int: "whole number", str: "text"}
 BOUNDS = {"Ge": "ge", "Gt": "gt", "Le": "le", "Lt": "lt", "MultipleOf": "multiple_of"}
 SIGNS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "multiple_of": "multiple of {}"}
@@ -24,19 +24,21 @@ HUGE = 2**53
 
 def commands() -> Iterator[str]:
     """Yield a heading and the `--help` of every command, in Markdown."""
-    yield from _command(cli, click.Context(cli, info_name="tsresformer", terminal_width=HELP_WIDTH))
+    yield from _command(cli, "tsresformer", None)
 
 
-def _command(command: click.Command, context: click.Context) -> Iterator[str]:
+def _command(command: click.Command, name: str, parent: click.Context | None) -> Iterator[str]:
+    context = command.make_context(
+        name, [], parent, resilient_parsing=True, terminal_width=HELP_WIDTH
+    )
     depth = context.command_path.count(" ") + 2
     yield f"{'#' * depth} {context.command_path}\n"
     yield f"```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
-        for name in command.list_commands(context):
-            below = command.get_command(context, name)
-            assert below is not None
-            inner = click.Context(below, parent=context, info_name=name, terminal_width=HELP_WIDTH)
-            yield from _command(below, inner)
+        for below in command.list_commands(context):
+            found = command.get_command(context, below)
+            assert found is not None
+            yield from _command(found, below, context)
 
 
 def settings() -> Iterator[str]:
