@@ -90,7 +90,7 @@ def commands(code: str) -> Iterator[str]:
 class Runner:
     """Runs the blocks of one page, in order, in the current folder."""
 
-    def __init__(self, printed: Callable[[], str]) -> None:
+    def __init__(self, printed: Callable[[], tuple[str, str]]) -> None:
         self._printed, self._server, self._out = printed, SERVER, ""
         self._until_the_end = ExitStack()
 
@@ -117,13 +117,13 @@ class Runner:
             exec(compile(code, block.where, "exec"), {"__name__": "__main__"})
         else:
             PARSERS[block.language](code)
-        self._out = self._printed()
+        self._out = self._printed()[0]
 
     def _command(self, line: str, where: str) -> None:
         words = [os.path.expanduser(word) for word in shlex.split(line, comments=True)]
         in_bash = bool(FOR_BASH.search(line))
         if words[0] == "tsresformer" and not in_bash:
-            assert cli.run(words[1:]) == 0, f"{where}: {line}\n{self._printed()}"
+            assert cli.run(words[1:]) == 0, self._failure(where, line)
         elif words[0] == "pip":
             check_requirements(words[1:], where)
         elif words[:3] == ["python", "demo/compose.py", "set"]:
@@ -137,7 +137,11 @@ class Runner:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         command = ["bash", "-euo", "pipefail", "-c", line]
         done = subprocess.run(command, cwd=cwd, env={**os.environ, "PATH": path})
-        assert done.returncode == 0, f"{where}: {line}\n{self._printed()}"
+        assert done.returncode == 0, self._failure(where, line)
+
+    def _failure(self, where: str, line: str) -> str:
+        out, err = self._printed()
+        return f"{where}: {line}\n{out}{err}"
 
     def _start(self, code: str) -> None:
         (line,) = commands(code)
@@ -181,4 +185,5 @@ def compare(printed: str, block: Block) -> None:
     """Check that a document shows what was printed."""
     parts = re.split(r"^\.\.\.\n", block.code, flags=re.M)
     pattern = r"(?:.*\n)*".join(map(re.escape, parts))
-    assert re.fullmatch(pattern, printed), f"{block.where}: now it prints\n{printed}"
+    ended = printed.removesuffix("\n") + "\n"
+    assert re.fullmatch(pattern, ended), f"{block.where}: now it prints\n{printed}"

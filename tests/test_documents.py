@@ -56,16 +56,16 @@ def furnished(
     page = request.node.callspec.params["page"]
     code = "".join(block.code for block in BLOCKS[page])
     if "my_music" in code or " m.csv" in code or "mine.csv" in code:
-        furnish_music(home, page == WHOLE_SONGS)
-    if ".bundle" in code:
+        furnish_music(home, page == WHOLE_SONGS, with_store="-o store/" not in code)
+    if "evaluate a.bundle" in code:
         bundle = request.getfixturevalue("tiny_bundle")
-        for name in ("my.bundle", "a.bundle", "b.bundle"):
+        for name in ("a.bundle", "b.bundle"):
             shutil.copytree(bundle, home / name)
     return home
 
 
-def furnish_music(home: Path, whole_songs: bool) -> None:
-    """Compose `my_music/`, and make `mine.csv`, `m.csv` and its `store/`."""
+def furnish_music(home: Path, whole_songs: bool, with_store: bool) -> None:
+    """Compose `my_music/`, and make `mine.csv`, `m.csv`, and `store/` unless the page does."""
     paths = list(compose_set(home / "my_music", seconds=4.0, **MUSIC))
     for path in paths if whole_songs else []:
         waveform, rate = soundfile.read(path)
@@ -75,13 +75,14 @@ def furnish_music(home: Path, whole_songs: bool) -> None:
     manifest = split(folder.read(home / "my_music"), "artist-kfold")
     for name in ("mine.csv", "m.csv"):
         manifest.write(home / name)
-    build_store(manifest, FeatureConfig(), home / "store")
+    if with_store:
+        build_store(manifest, FeatureConfig(), home / "store")
 
 
 def run_page(page: str, slow: bool, capfd: pytest.CaptureFixture[str]) -> int:
     """Run a page's blocks; without `slow` those up to the first slow one of each heading."""
     n_run = 0
-    with Runner(lambda: capfd.readouterr().out) as runner:
+    with Runner(capfd.readouterr) as runner:
         for block, before in zip(BLOCKS[page], [None, *BLOCKS[page]], strict=False):
             shows_output = block.kind == "output" and before is not None and is_run(before)
             if (block.kind == "slow" and not slow) or not (is_run(block) or shows_output):
@@ -168,7 +169,7 @@ def test_output_is_compared(shown: str, fits: bool) -> None:
 
 
 def test_a_failing_command_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with Runner(lambda: capfd.readouterr().err) as runner:
+    with Runner(capfd.readouterr) as runner:
         for line in ("tsresformer predict /nowhere.mp3", "false", "pip install '.[nothing]'"):
             with pytest.raises(AssertionError, match=r"page\.md:7"):
                 runner.run(Block("page.md", 7, "sh", line))
