@@ -13,8 +13,8 @@ SCALE ?= 1
 SEED ?= 0
 TORTURE = TORTURE_SCALE=$(SCALE) TORTURE_SEED=$(SEED) $(BIN)/python -m pytest tests/torture -m ""
 
-.PHONY: help setup demo test test-all torture torture-full bench bench-full bench-setup lint format clean
-.PHONY: licences lock audit sbom release release-setup
+.PHONY: help setup demo test test-all torture torture-full bench bench-full bench-setup site notebooks
+.PHONY: lint format licences lock audit sbom release release-setup clean
 
 help:
 	@echo "make setup     build .venv with all extras and the developer tools"
@@ -23,6 +23,8 @@ help:
 	@echo "make test-all  run the tests, the slow ones included"
 	@echo "make torture   faults and hostile files; make torture-full takes hours; SCALE=0.1 SEED=1 for less, and others"
 	@echo "make bench     measure against peers and limits; make bench-full takes longer"
+	@echo "make site      build the documentation: build/site/index.html"
+	@echo "make notebooks run the notebooks of the documentation and store what they show"
 	@echo "make lint      ruff, mypy, import-linter, licences of the dependencies"
 	@echo "make format    let ruff format and fix what it can"
 	@echo "make lock      lock files and THIRD_PARTY.md anew, after a change of dependencies"
@@ -65,6 +67,14 @@ bench-setup: setup
 	@$(BIN)/python -c 'import essentia, transformers' 2>/dev/null || \
 		$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]' || \
 		echo "make: some peers cannot be installed; the table will say so" >&2
+
+site: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+notebooks: setup
+	$(BIN)/python -m nbconvert --log-level WARN --to notebook --inplace --execute \
+		--ExecutePreprocessor.record_timing=False docs/notebooks/*.ipynb
 
 lint: setup
 	$(BIN)/ruff check .
@@ -116,4 +126,4 @@ release-setup: setup
 
 clean:
 	rm -rf $(VENV) demo-out torture-out build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
-	find src tests demo tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests demo tools website -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import tiny
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Before NumPy or torch is imported: the tests share few cores, and tiny arrays gain no speed from
 # threads. Child processes inherit it.
@@ -73,6 +78,25 @@ def tiny_bundle(tiny_run: Path) -> Path:
     from tsresformer.export import export
 
     return export(tiny_run / "run", tiny_run / "tiny.bundle").path
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Debian's browser. Playwright's loop ends with the module: other tests have their own."""
+    from playwright.sync_api import expect, sync_playwright
+
+    path = shutil.which("chromium")
+    if path is None:
+        stop = pytest.fail if os.environ.get("TSRESFORMER_REQUIRE_BROWSER") else pytest.skip
+        stop("needs Chromium; on Debian: apt-get install chromium")
+    options = ["--mute-audio", "--use-fake-device-for-media-stream"]
+    if os.geteuid() == 0:
+        options.append("--no-sandbox")
+    expect.set_options(timeout=30_000)  # cores may be busy
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=options)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -69,16 +69,18 @@ class FeatureConfig(Section):
     before there was a choice, so that stores, bundles and their hashes stay what they were.
     """
 
-    sample_rate: PositiveInt = 22050
-    n_fft: int = Field(2048, ge=16)
-    win_length: PositiveInt | None = None
-    hop_length: PositiveInt = 512
-    n_mels: PositiveInt = 128
-    f_min: float = Field(0.0, ge=0)
-    f_max: PositiveFloat | None = None
-    reference: Literal["max"] | PositiveFloat = "max"
-    top_db: PositiveFloat = 80.0
-    scale: Literal["log", "pcen"] = "log"
+    sample_rate: PositiveInt = Field(22050, description="samples in a second")
+    n_fft: int = Field(2048, ge=16, description="samples of a Fourier transform")
+    win_length: PositiveInt | None = Field(None, description="samples of the window; n_fft")
+    hop_length: PositiveInt = Field(512, description="samples from frame to frame")
+    n_mels: PositiveInt = Field(128, description="mel bands")
+    f_min: float = Field(0.0, ge=0, description="lowest frequency, in hertz")
+    f_max: PositiveFloat | None = Field(None, description="highest; half the sample rate")
+    reference: Literal["max"] | PositiveFloat = Field(
+        "max", description="what 0 dB is: the loudest value, or a power"
+    )
+    top_db: PositiveFloat = Field(80.0, description="what is further below the loudest is clipped")
+    scale: Literal["log", "pcen"] = Field("log", description="what compresses the mel power")
     pcen: PcenConfig = PcenConfig()
 
     @model_validator(mode="before")
@@ -130,9 +132,9 @@ class SliceConfig(Section):
     overlap. With `windows = "random"`, training draws one window a track and epoch instead.
     """
 
-    slice_s: PositiveFloat = 3.0
-    slice_hop_s: PositiveFloat | None = None
-    windows: Literal["fixed", "random"] = "fixed"
+    slice_s: PositiveFloat = Field(3.0, description="seconds of a slice")
+    slice_hop_s: PositiveFloat | None = Field(None, description="seconds from slice to slice")
+    windows: Literal["fixed", "random"] = Field("fixed", description="of training")
 
     @property
     def hop_s(self) -> float:
@@ -160,27 +162,35 @@ class ModelConfig(Section):
     which takes of the other keys `head_dropout` and, if it is a Transformer, the encoder's.
     """
 
-    architecture: Architecture = "ts_resformer"
-    preset: Literal["ts_resformer", "res_transformer", "resnet_only", "transformer_only"] = (
-        "ts_resformer"
+    architecture: Architecture = Field("ts_resformer", description="the network")
+    preset: Literal["ts_resformer", "res_transformer", "resnet_only", "transformer_only"] = Field(
+        "ts_resformer", description="which of the paper's four"
     )
-    attention: Attention = "time_frequency"
-    left: bool = True
-    right: bool = True
-    front_channels: PositiveInt = 8
-    front_stride: tuple[PositiveInt, PositiveInt] = (2, 2)
-    time_kernels: tuple[PositiveInt, ...] = Field((3, 7, 15), min_length=1)
-    frequency_kernels: tuple[PositiveInt, ...] = Field((3, 7, 15), min_length=1)
-    learned_fusion: bool = True
-    residual_widths: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), min_length=1)
-    residual_depths: tuple[PositiveInt, ...] = Field((1, 1, 1, 1), min_length=1)
-    d_model: PositiveInt = 96
-    n_heads: PositiveInt = 4
-    n_layers: PositiveInt = 4
-    d_feedforward: PositiveInt = 192
-    token_stride: PositiveInt = 1
-    encoder_dropout: float = Field(0.1, ge=0, lt=1)
-    head_dropout: float = Field(0.3, ge=0, lt=1)
+    attention: Attention = Field("time_frequency", description="of the front end")
+    left: bool = Field(True, description="the residual branch")
+    right: bool = Field(True, description="the encoder branch")
+    front_channels: PositiveInt = Field(8, description="filters of each kernel")
+    front_stride: tuple[PositiveInt, PositiveInt] = Field((2, 2), description="bands and frames")
+    time_kernels: tuple[PositiveInt, ...] = Field(
+        (3, 7, 15), min_length=1, description="lengths of the filters along time, in frames"
+    )
+    frequency_kernels: tuple[PositiveInt, ...] = Field(
+        (3, 7, 15), min_length=1, description="heights of those along frequency, in bands"
+    )
+    learned_fusion: bool = Field(True, description="learn how to weigh both paths and the input")
+    residual_widths: tuple[PositiveInt, ...] = Field(
+        (32, 64, 128, 256), min_length=1, description="channels of each stage"
+    )
+    residual_depths: tuple[PositiveInt, ...] = Field(
+        (1, 1, 1, 1), min_length=1, description="blocks of each stage"
+    )
+    d_model: PositiveInt = Field(96, description="width of a token")
+    n_heads: PositiveInt = Field(4, description="heads of an encoder layer")
+    n_layers: PositiveInt = Field(4, description="encoder layers")
+    d_feedforward: PositiveInt = Field(192, description="hidden width of an encoder layer")
+    token_stride: PositiveInt = Field(1, description="frames that are averaged to a token")
+    encoder_dropout: float = Field(0.1, ge=0, lt=1, description="of what each layer adds")
+    head_dropout: float = Field(0.3, ge=0, lt=1, description="before the last layer")
 
     @model_validator(mode="before")
     @classmethod
@@ -209,11 +219,11 @@ class ModelConfig(Section):
 class AugmentConfig(Section):
     """Training-time augmentation of log-mel slices; our choice throughout."""
 
-    time_masks: int = Field(2, ge=0)
-    time_mask_fraction: float = Field(0.15, ge=0, le=1)
-    frequency_masks: int = Field(2, ge=0)
-    frequency_mask_fraction: float = Field(0.12, ge=0, le=1)
-    mixup_alpha: float = Field(0.3, ge=0)
+    time_masks: int = Field(2, ge=0, description="stretches of a slice that are hidden")
+    time_mask_fraction: float = Field(0.15, ge=0, le=1, description="longest, of the slice")
+    frequency_masks: int = Field(2, ge=0, description="ranges of bands that are hidden")
+    frequency_mask_fraction: float = Field(0.12, ge=0, le=1, description="widest, of the bands")
+    mixup_alpha: float = Field(0.3, ge=0, description="how evenly two slices are mixed; 0: never")
     time_shift: bool = Field(False, description="rotate the slice in time")
     gain_db: float = Field(3.0, ge=0, description="deviation of a random equalisation")
 
@@ -221,22 +231,22 @@ class AugmentConfig(Section):
 class TrainConfig(Section):
     """Optimisation; our choice throughout."""
 
-    epochs: PositiveInt = 20
+    epochs: PositiveInt = Field(20, description="passes over the training tracks")
     epoch_slices: PositiveInt = Field(
         1, description="an epoch over fewer slices repeats them, drawn anew, to about this number"
     )
     batch_size: int = Field(32, ge=2, multiple_of=2, description="slices in one step")
-    learning_rate: PositiveFloat = 2e-3
-    weight_decay: float = Field(0.02, ge=0)
-    schedule: Literal["one_cycle", "cosine"] = "one_cycle"
-    warmup_fraction: float = Field(0.25, gt=0, lt=1)
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
-    averaging: Literal["none", "ema", "swa"] = "ema"
-    ema_decay: float = Field(0.998, gt=0, lt=1)
+    learning_rate: PositiveFloat = Field(2e-3, description="the highest; AdamW")
+    weight_decay: float = Field(0.02, ge=0, description="of matrices and filters")
+    schedule: Literal["one_cycle", "cosine"] = Field("one_cycle", description="of the rate")
+    warmup_fraction: float = Field(0.25, gt=0, lt=1, description="first part, with a rising rate")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share spread over all genres")
+    averaging: Literal["none", "ema", "swa"] = Field("ema", description="of the weights")
+    ema_decay: float = Field(0.998, gt=0, lt=1, description="of the average, from step to step")
     swa_fraction: float = Field(0.25, gt=0, le=1, description="last part of the epochs")
-    clip_norm: PositiveFloat = 1.0
+    clip_norm: PositiveFloat = Field(1.0, description="longest gradient")
     frozen_norms: bool = Field(False, description="keep the batch norms' statistics as they are")
-    class_weights: bool = False
+    class_weights: bool = Field(False, description="let rare genres count for more")
     patience: PositiveInt | None = Field(None, description="epochs without gain; None: all")
     dev_fraction: float = Field(0.1, gt=0, lt=1, description="of the training artists")
     dev_seed: int = Field(0, ge=0, lt=2**63, description="which artists; apart from the run's seed")
@@ -246,8 +256,8 @@ class TrainConfig(Section):
 class Config(Section):
     """Everything that one training run depends on besides the manifest and the store."""
 
-    task: Literal["single", "multi"] = "single"
-    seed: int = Field(0, ge=0, lt=2**63)
+    task: Literal["single", "multi"] = Field("single", description="one genre a track, or several")
+    seed: int = Field(0, ge=0, lt=2**63, description="of weights, order, windows, augmentation")
     slicing: SliceConfig = SliceConfig()
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()

@@ -75,8 +75,8 @@ class SliceStream:
 
     Parameters
     ----------
-    hop_s : step between slices in seconds; several steps may be asked for at once, and each
-        slice is yielded once
+    hops_s : steps between slices in seconds, by default the slicing's own; each slice is yielded
+        once, whatever number of steps it belongs to
     """
 
     def __init__(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser
 
 from browsing import DESKTOP, Open, Visit
 from serving import SMALL, Process, renamed, serving
@@ -42,25 +41,6 @@ def process() -> Iterator[Callable[..., Process]]:
     yield start
     for one in started:
         one.end()
-
-
-# The page. Playwright's loop must end with the module: other tests have loops of their own.
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        stop = pytest.fail if os.environ.get("TSRESFORMER_REQUIRE_BROWSER") else pytest.skip
-        stop("needs Chromium; on Debian: apt-get install chromium")
-    options = ["--mute-audio", "--use-fake-device-for-media-stream"]
-    if os.geteuid() == 0:
-        options.append("--no-sandbox")
-    expect.set_options(timeout=30_000)  # cores may be busy
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=options)
-        yield browser
-        browser.close()
 
 
 CARD = """# doubtful
