@@ -94,7 +94,8 @@ def from_bytes(values: NDArray[np.uint8], config: FeatureConfig) -> Array:
 def to_bytes(values: Array, config: FeatureConfig) -> NDArray[np.uint8]:
     """Keep a referenced log-mel as bytes; what lies outside their range counts as its end."""
     lowest, width = _byte_range(config)
-    return np.clip(np.rint((values - lowest) * (255 / width)), 0, 255).astype(np.uint8)
+    steps = np.rint((values - lowest) * (255 / width))
+    return np.asarray(np.clip(steps, 0, 255).astype(np.uint8))
 
 
 def _byte_range(config: FeatureConfig) -> tuple[float, float]:
