@@ -115,7 +115,7 @@ release: release-setup
 	@grep -qF '## [$(VERSION)]' CHANGELOG.md || \
 		{ echo "make: CHANGELOG.md has no section [$(VERSION)]" >&2; exit 2; }
 	rm -rf dist
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
 	@$(MAKE) --no-print-directory sbom
 	cd dist && sha256sum * > SHA256SUMS && cat SHA256SUMS

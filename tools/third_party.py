@@ -89,7 +89,7 @@ def _closure(extra: str) -> set[str]:
         if current not in seen:
             seen.add(current)
             todo += _needed(*current)
-    return {canonicalize_name(name) for name, _ in seen} - {PROJECT}
+    return {name for name, _ in seen} - {PROJECT}
 
 
 def _needed(name: str, extra: str) -> Iterator[tuple[str, str]]:
