@@ -48,6 +48,7 @@ def kill_and_resume(
     *,
     typical_s: float,
     check: Callable[[Path], object],
+    begun: Callable[[Path], object] = Path.exists,
     codes: tuple[int, ...] = (0,),
 ) -> Counter[str]:
     """Kill a command `n_kills` times; whenever it came to its end, begin again in a new place.
@@ -57,6 +58,7 @@ def kill_and_resume(
     command : arguments that begin, or go on with, what is written to a place
     typical_s : what the whole takes; each run is killed at a random instant of that
     check : called with every place once its run came to its end
+    begun : whether something of the work is in a place
 
     Returns
     -------
@@ -70,7 +72,7 @@ def kill_and_resume(
             if not kill_within(command(place), generator.uniform(0.1, 1.1) * typical_s):
                 break
             counts["kills"] += 1
-            counts["kills in the middle"] += place.exists()
+            counts["kills in the middle"] += bool(begun(place))
         finish(command(place), codes=codes)
         check(place)
         counts["runs"] += 1

@@ -15,8 +15,11 @@ from catalogue_outputs import hashes_of
 from killing import finish, kill_and_resume
 from tagged_files import fill, hashes, journals, leftovers
 
+EPOCHS = 24
+"""So that a training takes longer than its start."""
 
-def tortured(torture, what, command, tmp_path, n_kills, reference_s, check, codes=(0,)):
+
+def tortured(torture, what, command, tmp_path, n_kills, reference_s, check, **options):
     """Kill, resume, compare; put what was done into the counts."""
     counts = kill_and_resume(
         command,
@@ -25,7 +28,7 @@ def tortured(torture, what, command, tmp_path, n_kills, reference_s, check, code
         torture.random(what),
         typical_s=reference_s,
         check=check,
-        codes=codes,
+        **options,
     )
     assert counts["kills"] == n_kills
     for name, n in counts.items():
@@ -84,7 +87,8 @@ def test_tag(torture, piece_path, tiny_bundle, tmp_path):
         assert leftovers(place) == []
 
     n_kills = torture.amount(2, 100, 100)
-    tortured(torture, "kill -9 in tag", command, tmp_path, n_kills, seconds, check)
+    what = "kill -9 in tag"
+    tortured(torture, what, command, tmp_path, n_kills, seconds, check, begun=journals)
 
 
 def trained(place: Path) -> tuple[object, ...]:
@@ -104,7 +108,9 @@ def trained(place: Path) -> tuple[object, ...]:
 @pytest.mark.torch
 @pytest.mark.timeout(36_000)
 def test_train(torture, tiny_run, tmp_path):
-    settings = [part for text in (*tiny.SETTINGS, "train.epochs=6") for part in ("--set", text)]
+    settings = [
+        part for text in (*tiny.SETTINGS, f"train.epochs={EPOCHS}") for part in ("--set", text)
+    ]
 
     def command(place: Path) -> list[object]:
         data = ["--manifest", tiny_run / "m.csv", "--store", tiny_run / "store"]
@@ -112,7 +118,7 @@ def test_train(torture, tiny_run, tmp_path):
 
     seconds = finish(command(tmp_path / "whole"))
     whole = trained(tmp_path / "whole")
-    assert len(whole[0]) == 6
+    assert len(whole[0]) == EPOCHS
 
     def check(place: Path) -> None:
         assert trained(place) == whole
@@ -152,7 +158,7 @@ def studied(place: Path) -> tuple[object, ...]:
 @pytest.mark.torch
 @pytest.mark.timeout(36_000)
 def test_study(torture, tiny_run, tmp_path):
-    settings = [text.partition("=") for text in (*tiny.SETTINGS, "train.epochs=3")]
+    settings = [text.partition("=") for text in (*tiny.SETTINGS, "train.epochs=10")]
     lines = "\n".join(f'"{key}" = {value}' for key, _, value in settings if key != "seed")
     (tmp_path / "two.toml").write_text(STUDY.format(settings=lines))
 
