@@ -16,10 +16,11 @@ NUMBER = re.compile(r"-?\d+(?:\.(\d+))?")
 
 def shown(cell: Any) -> list[tuple[str, str]]:
     """What a cell printed, and the kinds of its pictures."""
-    values = []
+    values: list[tuple[str, str]] = []
     for output in cell.get("outputs", ()):
         if output.output_type == "stream":
-            values.append((output.name, output.text))
+            before = values.pop()[1] if values and values[-1][0] == output.name else ""
+            values.append((output.name, before + output.text))
         else:
             assert output.output_type in ("display_data", "execute_result"), output
             kinds = sorted(set(output.data) - {"text/plain"})
