@@ -42,7 +42,7 @@ KINDS = ("not run", "slow", "file", "background", "output")
 COMMENT = re.compile(rf"<!-- ({'|'.join(KINDS)})(?:: (.+))? -->\n?")
 FOR_BASH = re.compile(r"[|&;<>$`*?()]")
 SERVER = "http://127.0.0.1:8000"
-MUSIC: dict[str, Any] = {"styles": ("ambient", "chiptune", "waltz"), "n_artists": 5, "n_tracks": 2}
+MUSIC: dict[str, Any] = {"styles": ("ambient", "chiptune", "waltz"), "n_artists": 10, "n_tracks": 2}
 """What the tests compose where a document composes more."""
 
 PARSERS: dict[str, Callable[[str], object]] = {

@@ -50,9 +50,13 @@ def furnished(
         (home / name).symlink_to(ROOT / name)
     (home / "album").mkdir()
     (home / "Music" / "incoming").mkdir(parents=True)
-    song = render_track(make_artist("funk", 0), 0, 12.0)
-    for name in ("song.mp3", "album/one.mp3", "Music/one.mp3", "Music/two.mp3"):
-        soundfile.write(home / name, song, 22050)
+    artist = make_artist("funk", 0)
+    for number, names in enumerate(
+        (("song.mp3", "Music/one.mp3"), ("album/a.mp3", "Music/two.mp3"))
+    ):
+        song = render_track(artist, number, 12.0)
+        for name in names:
+            soundfile.write(home / name, song, 22050)
     page = request.node.callspec.params["page"]
     code = "".join(block.code for block in BLOCKS[page])
     if "my_music" in code or " m.csv" in code or "mine.csv" in code:

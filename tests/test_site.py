@@ -143,6 +143,7 @@ def opened(chromium: Browser) -> Iterator[Page]:
     complaints: list[str] = []
     context.on("request", lambda request: requested.append(request.url))
     page = context.new_page()
+    page.set_default_navigation_timeout(120_000)  # cores may be busy
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     yield page
