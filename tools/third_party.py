@@ -100,7 +100,7 @@ def _needed(name: str, extra: str) -> Iterator[tuple[str, str]]:
                 yield canonicalize_name(requirement.name), wanted
 
 
-def licence_of(name: str, about: Mapping[str, str]) -> str:
+def licence_of(name: str, about: metadata.PackageMetadata) -> str:
     """SPDX expression of a package's licence.
 
     Raises
@@ -110,7 +110,7 @@ def licence_of(name: str, about: Mapping[str, str]) -> str:
     prefix = "License :: OSI Approved :: "
     classified = [
         CLASSIFIERS.get(text.removeprefix(prefix), "")
-        for text in about.get_all("Classifier", ())  # type: ignore[attr-defined]
+        for text in about.get_all("Classifier", ()) or ()
         if text.startswith(prefix)
     ]
     for text in (

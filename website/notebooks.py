@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbconvert import MarkdownExporter
@@ -10,9 +11,13 @@ from nbconvert import MarkdownExporter
 
 def convert(path: Path) -> tuple[str, dict[str, bytes]]:
     """Return a notebook as Markdown, and its pictures by their names."""
-    notebook = nbformat.read(path, as_version=4)
-    resources = {"output_files_dir": f"{path.stem}_files", "unique_key": path.stem}
-    text, resources = MarkdownExporter().from_notebook_node(notebook, resources=resources)
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    exporter = MarkdownExporter()  # type: ignore[no-untyped-call]
+    resources: dict[str, Any] = {
+        "output_files_dir": f"{path.stem}_files",
+        "unique_key": path.stem,
+    }
+    text, resources = exporter.from_notebook_node(notebook, resources=resources)
     note = (
         f'!!! note ""\n    This page is a notebook that you can run and change: '
         f"[{path.name}]({path.name}).\n"
