@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tsresformer.errors import StudyError
-from tsresformer.files import check_writable, fsync_folder, sha256_file, write_json, write_sealed
+from tsresformer.files import check_writable, fsync_folder, sha256_file, write_sealed
 from tsresformer.report.pictures import Picture
 from tsresformer.spreadsheet import write_rows
 from tsresformer.studies.page import draw, write_page
@@ -61,7 +61,8 @@ def export_results(results: Results, out: str | Path) -> Path:
 
 def _copy(results: Results, folder: Path) -> Results:
     """Copy record, cells, predictions and trials."""
-    write_json(folder / RECORD, results.record)
+    folder.mkdir()
+    shutil.copyfile(results.folder / RECORD, folder / RECORD)
     copy = Results(folder, results.record)
     for cell in results.cells():
         rounded = _rounded(cell)
