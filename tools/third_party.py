@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from packaging.requirements import Requirement
@@ -75,8 +76,8 @@ def packages() -> dict[str, Package]:
     found: dict[str, Package] = {}
     for install in ("", *EXTRAS):
         for name in _closure(install):
-            about = metadata.metadata(name)
-            known = found.setdefault(name, Package(about["Name"], licence_of(name, about)))
+            about = metadata.metadata(name).json
+            known = found.setdefault(name, Package(str(about["name"]), licence_of(name, about)))
             known.needed_by.add(install or "required")
     return dict(sorted(found.items()))
 
@@ -100,25 +101,18 @@ def _needed(name: str, extra: str) -> Iterator[tuple[str, str]]:
                 yield canonicalize_name(requirement.name), wanted
 
 
-def licence_of(name: str, about: metadata.PackageMetadata) -> str:
-    """SPDX expression of a package's licence.
+def licence_of(name: str, about: Mapping[str, Any]) -> str:
+    """SPDX expression of a package's licence, by its metadata as `PackageMetadata.json` has them.
 
     Raises
     ------
-    LookupError : its metadata do not say
+    LookupError : they do not say
     """
     prefix = "License :: OSI Approved :: "
-    classified = [
-        CLASSIFIERS.get(text.removeprefix(prefix), "")
-        for text in about.get_all("Classifier", ()) or ()
-        if text.startswith(prefix)
-    ]
-    for text in (
-        BY_HAND.get(name),
-        about["License-Expression"],
-        about["License"],
-        " OR ".join(classified),
-    ):
+    classifiers = [text.removeprefix(prefix) for text in about.get("classifier", ())]
+    known = [CLASSIFIERS[text] for text in classifiers if text in CLASSIFIERS]
+    texts = (about.get("license_expression"), about.get("license"), " OR ".join(known))
+    for text in (BY_HAND.get(name), *texts):
         try:
             return canonicalize_license_expression(text or "")
         except InvalidLicenseExpression:
