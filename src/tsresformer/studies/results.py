@@ -128,6 +128,8 @@ class Results:
                 return read_rows(stream)
         except FileNotFoundError:
             raise StudyError(f"{path}: is missing; delete the cell's JSON and resume") from None
+        except ValueError:
+            raise StudyError(f"{path}: damaged; delete the cell's JSON and resume") from None
 
     def write_cell(self, cell: Cell, facts: Mapping[str, Any], result: EvaluationResult) -> None:
         """Write a finished cell: first its predictions, then its JSON, which counts."""
