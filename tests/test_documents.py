@@ -84,7 +84,7 @@ def furnish_music(home: Path, whole_songs: bool, with_store: bool) -> None:
 
 
 def run_page(page: str, slow: bool, capfd: pytest.CaptureFixture[str]) -> int:
-    """Run a page's blocks; without `slow` those up to the first slow one of each heading."""
+    """Run the blocks of a page, in order, and return how many; `slow` includes the slow ones."""
     n_run = 0
     with Runner(capfd.readouterr) as runner:
         for block, before in zip(BLOCKS[page], [None, *BLOCKS[page]], strict=False):

@@ -40,8 +40,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=text))
         for name, data in pictures.items():
             files.append(File.generated(config, f"notebooks/{name}", content=data))
-    for shown, folder in ((ASSETS, "assets"), (ROOT / "deploy", "deploy")):
-        for path in sorted(shown.iterdir()):
+    for origin, folder in ((ASSETS, "assets"), (ROOT / "deploy", "deploy")):
+        for path in sorted(origin.iterdir()):
             files.append(File.generated(config, f"{folder}/{path.name}", abs_src_path=str(path)))
     return files
 

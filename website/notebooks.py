@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import nbformat
 from nbconvert import MarkdownExporter
@@ -11,16 +10,12 @@ from nbconvert import MarkdownExporter
 
 def convert(path: Path) -> tuple[str, dict[str, bytes]]:
     """Return a notebook as Markdown, and its pictures by their names."""
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    exporter = MarkdownExporter()  # type: ignore[no-untyped-call]
-    resources: dict[str, Any] = {
-        "output_files_dir": f"{path.stem}_files",
-        "unique_key": path.stem,
-    }
-    text, resources = exporter.from_notebook_node(notebook, resources=resources)
+    notebook = nbformat.read(path, as_version=4)
+    names = {"output_files_dir": f"{path.stem}_files", "unique_key": path.stem}
+    text, made = MarkdownExporter().from_notebook_node(notebook, resources=names)
     note = (
         f'!!! note ""\n    This page is a notebook that you can run and change: '
         f"[{path.name}]({path.name}).\n"
     )
     title, _, rest = text.lstrip().partition("\n")
-    return f"{title}\n\n{note}{rest}", dict(resources["outputs"])
+    return f"{title}\n\n{note}{rest}", dict(made["outputs"])
