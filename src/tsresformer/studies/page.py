@@ -154,7 +154,7 @@ def _pictures(
         costly = [point for point in points if point.macs]
         if len(costly) > 1:
             yield from _costs(points, costly, where, protocol)
-        learned = [p for p in points if all("history" in part for part in p.cells[0]["parts"])]
+        learned = [p for p in points if all(part.get("history") for part in p.cells[0]["parts"])]
         if learned and len(learned) <= CURVES:
             yield from _learning(learned, where, protocol)
 
