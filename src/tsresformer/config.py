@@ -51,11 +51,11 @@ class PcenConfig(Section):
     Wang et al. 2017, Trainable frontend for robust and far-field keyword spotting.
     """
 
-    gain: float = Field(0.98, ge=0, le=1)
-    bias: PositiveFloat = 2.0
-    power: float = Field(0.5, gt=0, le=1)
+    gain: float = Field(0.98, ge=0, le=1, description="power of the mean that is divided by")
+    bias: PositiveFloat = Field(2.0, description="added before the compression")
+    power: float = Field(0.5, gt=0, le=1, description="of the compression")
     time_constant: PositiveFloat = Field(0.4, description="seconds that the mean looks back")
-    eps: PositiveFloat = 1e-6
+    eps: PositiveFloat = Field(1e-6, description="added to the mean, against division by zero")
     top: PositiveFloat = Field(5.0, description="our choice; a full-scale attack gives about 4")
 
 
@@ -81,7 +81,7 @@ class FeatureConfig(Section):
     )
     top_db: PositiveFloat = Field(80.0, description="what is further below the loudest is clipped")
     scale: Literal["log", "pcen"] = Field("log", description="what compresses the mel power")
-    pcen: PcenConfig = PcenConfig()
+    pcen: PcenConfig = Field(PcenConfig(), description="of PCEN")
 
     @model_validator(mode="before")
     @classmethod

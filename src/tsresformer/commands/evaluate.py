@@ -31,15 +31,18 @@ def evaluate(bundle: str, manifest: str, split: str, out: str, workers: int) -> 
       tsresformer evaluate my.bundle fma.csv --split test -o report/
     """
     require("matplotlib", "report")
+    from tsresformer.classifier import Classifier
     from tsresformer.evaluation import evaluate as score
+    from tsresformer.manifest import Manifest
     from tsresformer.progress import meter
     from tsresformer.report.result import warnings_of
 
     check_writable(out, folder=True)
+    rows, classifier = Manifest.read(manifest), Classifier.load(bundle)
     busy = TsResformerError(f"{out}: another process is writing a report there; wait for it")
     with hold_folder(out, busy), meter("scoring") as bar:
         result = score(
-            bundle, manifest, split=split, out=out, n_workers=workers, progress=bar.reach
+            classifier, rows, split=split, out=out, n_workers=workers, progress=bar.reach
         )
     for kind, text in warnings_of(result):
         warn(f"{'warning' if kind == 'leak' else kind}: {text}")

@@ -186,7 +186,7 @@ def _plan(
     store: FeatureStore,
     initial: Bundle | None,
     teachers: Sequence[Bundle],
-    recipe: Bundle | None,
+    recipe: Bundle | None = None,
 ) -> _Plan:
     usable = {track.track_id for track in store.serve(manifest)}
     candidates = [t for t in manifest.in_split("training") if t.track_id in usable]
