@@ -153,7 +153,10 @@ def opened(chromium: Browser) -> Iterator[Page]:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (TELEPHONE, "dark")])
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [pytest.param(DESKTOP, "light", marks=pytest.mark.slow), (TELEPHONE, "dark")],
+)
 def test_every_page_opens_as_a_file_and_fits(
     site: Path, opened: Page, size: tuple[int, int], scheme: str
 ) -> None:
