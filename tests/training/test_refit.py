@@ -3,6 +3,7 @@
 import pytest
 
 from bands import config
+from tsresformer.bundle import GRAPH, WEIGHTS, write_bundle
 from tsresformer.errors import TrainingError
 from tsresformer.export import export
 from tsresformer.training.fit import fit
@@ -36,6 +37,18 @@ def test_a_refit_learns_from_the_development_fold_and_keeps_the_recipes_calibrat
     assert "of the model that the recipe gave without these tracks" in bundle.card()
     with pytest.raises(TrainingError, match="was trained on"):
         fit(config(), manifest, store, tmp_path / "c", teachers=[bundle.path], progress=False)
+
+
+def test_a_bundle_of_before_a_key_was_known_can_be_refitted(bands, tmp_path):
+    manifest, store = bands
+    run = fit(config(), manifest, store, tmp_path / "a", progress=False)
+    recipe = export(run, tmp_path / "a.bundle")
+    record = {k: v for k, v in recipe.record.items() if k not in ("format", "files", "sha256")}
+    del record["training"]["config"]["model"]["architecture"]
+    graph, weights = ((recipe.path / name).read_bytes() for name in (GRAPH, WEIGHTS))
+    old = write_bundle(tmp_path / "old.bundle", record, graph, weights, "card")
+    again = fit(config(), manifest, store, tmp_path / "b", refit=old.path, progress=False)
+    assert again.finished and again.record["refit"]["sha256"] == old.hash
 
 
 def test_a_refit_repeats_its_recipe(bands, tmp_path):

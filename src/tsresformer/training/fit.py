@@ -255,9 +255,14 @@ def _calibration_of(recipe: Bundle) -> dict[str, Any]:
 
 def _check_recipe(recipe: Bundle, record: dict[str, Any]) -> None:
     """Refuse to refit with anything but what the bundle was trained with."""
-    was = recipe.record["training"]
-    now = record | {"teachers": [{**t, "heard": None} for t in record["teachers"]]}
-    was = was | {"teachers": [{**t, "heard": None} for t in was["teachers"]]}
+    was, now = (
+        {
+            **known,
+            "config": resolved(Config(**known["config"])),  # a key of today may have been unknown
+            "teachers": [{**teacher, "heard": None} for teacher in known["teachers"]],
+        }
+        for known in (recipe.record["training"], record)
+    )
     changed = [name for key, name in RECIPE.items() if was.get(key) != now[key]]
     if changed:
         raise TrainingError(
