@@ -102,7 +102,7 @@ def _facts(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _recipe(bundle: Mapping[str, Any]) -> str:
-    return f"{bundle['name']} (sha256 {bundle['sha256'][:12]}), on the whole training split"
+    return f"{_named(bundle)}, on the whole training split"
 
 
 def _scale(features: Mapping[str, Any]) -> str:
@@ -113,7 +113,11 @@ def _scale(features: Mapping[str, Any]) -> str:
 
 def _origin(bundle: Mapping[str, Any]) -> str:
     data = ", ".join(bundle["datasets"]) or "data not named"
-    return f"{bundle['name']} (sha256 {bundle['sha256'][:12]}), trained on {data}"
+    return f"{_named(bundle)}, trained on {data}"
+
+
+def _named(bundle: Mapping[str, Any]) -> str:
+    return f"{bundle['name']} (sha256 {bundle['sha256'][:12]})"
 
 
 def _development(record: Mapping[str, Any]) -> Iterator[str]:

@@ -86,8 +86,8 @@ def train(
         settings = Config(**Bundle.load(refit).record["training"]["config"])
     else:
         settings = load_config(config, overrides)
-    if not refit and init and not any(text.strip().startswith("slicing.") for text in overrides):
-        settings = settings.model_copy(update={"slicing": Bundle.load(init).slicing})
+        if init and not any(text.strip().startswith("slicing.") for text in overrides):
+            settings = settings.model_copy(update={"slicing": Bundle.load(init).slicing})
     require("pytorch_lightning", "train")
     from tsresformer.training.fit import fit
     from tsresformer.training.processes import Processes
