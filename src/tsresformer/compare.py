@@ -25,9 +25,6 @@ from tsresformer.files import is_intact
 from tsresformer.manifest import listed
 from tsresformer.spreadsheet import read_table
 
-_UNSEALED = 1
-"""Format of the cells of studies before they had a hash of themselves."""
-
 MCNEMAR_WARNING = (
     "McNemar's test takes tracks to be independent; tracks of one artist are not, so its p-value "
     "is too small where artists have several tracks: go by the bootstrap over artists"
@@ -75,7 +72,7 @@ class Side:
             predictions = path.parent.parent / "predictions" / f"{path.stem}.csv"
         try:
             record = json.loads(metrics.read_text(encoding="utf-8"))
-            if record.get("format") != _UNSEALED and not is_intact(record):
+            if not is_intact(record):
                 raise ValueError("it has changed since it was written")
             if path.is_dir():
                 name, title = record["bundle"]["name"], record["title"]

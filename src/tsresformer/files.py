@@ -18,6 +18,9 @@ from tsresformer.errors import TsResformerError
 SEAL = "sha256"
 """Key of a record's hash of itself."""
 
+UNSEALED = 1
+"""The format of records before they had a hash of themselves; it is read still."""
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -122,13 +125,15 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_intact(record: Mapping[str, Any]) -> bool:
-    """Whether a record that was sealed is still what it was.
+    """Whether a record is still what it was; one of format 1, which has no seal, counts as such.
 
     >>> record = sealed({"a": 1})
-    >>> is_intact(record), is_intact({**record, "a": 2})
-    (True, False)
+    >>> is_intact(record), is_intact({**record, "a": 2}), is_intact({"format": 1, "a": 1})
+    (True, False, True)
     """
-    return bool(record.get(SEAL) == _seal_of(record))
+    if SEAL not in record:
+        return record.get("format") == UNSEALED
+    return bool(record[SEAL] == _seal_of(record))
 
 
 def _seal_of(record: Mapping[str, Any]) -> str:

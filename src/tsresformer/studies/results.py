@@ -18,6 +18,7 @@ from typing import Any
 
 from tsresformer.errors import StudyError
 from tsresformer.files import (
+    UNSEALED,
     atomic_write,
     hold_folder,
     is_intact,
@@ -33,8 +34,6 @@ from tsresformer.studies.plan import Cell, Plan
 from tsresformer.studies.scores import Scores
 
 FORMAT = 2
-UNSEALED = 1
-"""The format before records had a hash of themselves; it is read still."""
 
 RECORD = "study.json"
 IDENTITY = {
@@ -211,7 +210,7 @@ def read_record(path: Path) -> dict[str, Any]:
     version = record["format"]
     if version not in (UNSEALED, FORMAT):
         raise StudyError(f"{path}: format {version} is not known to this version; upgrade")
-    if version != UNSEALED and not is_intact(record):
+    if not is_intact(record):
         raise ValueError("it has changed since it was written")
     return dict(record)
 

@@ -19,13 +19,18 @@ import torch
 
 from tsresformer.config import Config, FeatureConfig
 from tsresformer.errors import TrainingError
-from tsresformer.files import atomic_write, hold_folder, is_intact, sha256_json, write_sealed
+from tsresformer.files import (
+    UNSEALED,
+    atomic_write,
+    hold_folder,
+    is_intact,
+    sha256_json,
+    write_sealed,
+)
 from tsresformer.manifest import Manifest
 from tsresformer.spreadsheet import write_rows
 
 FORMAT = 2
-UNSEALED = 1
-"""The format before records had a hash of themselves; it is read still."""
 
 # What must not change when a run is resumed.
 IDENTITY = {
@@ -120,7 +125,7 @@ class Run:
             record = json.loads(path.read_text(encoding="utf-8"))
             known = record["format"] in (UNSEALED, FORMAT)
             missing = sorted(KEYS - record.keys())
-            if record["format"] == FORMAT and not missing and not is_intact(record):
+            if known and not missing and not is_intact(record):
                 raise ValueError("it has changed since it was written")
         except FileNotFoundError:
             raise TrainingError(
