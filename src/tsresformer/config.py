@@ -252,6 +252,10 @@ class TrainConfig(Section):
     dev_seed: int = Field(0, ge=0, lt=2**63, description="which artists; apart from the run's seed")
     teacher_weight: float = Field(0.7, gt=0, le=1, description="of the teachers against the label")
 
+    def n_repeats(self, n_slices: int) -> int:
+        """How often an epoch passes over `n_slices`."""
+        return max(1, round(self.epoch_slices / max(1, n_slices)))
+
 
 class Config(Section):
     """Everything that one training run depends on besides the manifest and the store."""

@@ -16,8 +16,10 @@ import pytest
 from studies_of import TINY, toml
 from tsresformer.bootstrap import summarise
 from tsresformer.cli import run as command_line
+from tsresformer.config import FeatureConfig, load_config
 from tsresformer.errors import SplitError, StudyError, TrainingError
 from tsresformer.manifest import Manifest
+from tsresformer.models import timing
 from tsresformer.report import EvaluationResult, TrackResult
 from tsresformer.splits import Protocol, development_fold, group_of, parse_protocol
 from tsresformer.store import FeatureStore
@@ -102,6 +104,20 @@ def fake(monkeypatch):
 def start(noisy, path, out, *overrides, **options):
     study = load_study(path, overrides)
     return run_study(study, noisy / "m.csv", noisy / "store", out, n_workers=1, **options)
+
+
+def test_an_estimate_counts_the_passes_of_an_epoch(monkeypatch):
+    monkeypatch.setattr(timing, "step_seconds", lambda *_, **__: 0.1)
+    windows = ["slicing.slice_s=10", 'slicing.windows="random"', "train.epochs=4"]
+
+    def seconds(*settings):
+        config = load_config("ts_resformer", [*windows, *settings])
+        return deep.estimated_seconds(config, FeatureConfig(), [1300] * 400, 8) - deep.EXPORT_S
+
+    once = seconds()
+    assert once == pytest.approx(4 * 0.1 * (360 / 32 + 40 * 3 / 32 / 3), rel=0.02)
+    assert seconds("train.epoch_slices=100") == once
+    assert seconds("train.epoch_slices=1080") == pytest.approx(once * (3 * 9 + 1) / 10)
 
 
 TWO = '[axes]\n"model.attention" = ["none", "se"]\n'

@@ -101,5 +101,7 @@ def estimated_seconds(
         n_threads=n_threads(),
     )
     dev = config.train.dev_fraction
-    steps = (1 - dev) * n_items / batch + dev * n_slices / batch / 3
+    n_learned = (1 - dev) * n_items
+    n_learned *= config.train.n_repeats(round(n_learned))
+    steps = n_learned / batch + dev * n_slices / batch / 3
     return step_s * steps * config.train.epochs + EXPORT_S

@@ -81,7 +81,7 @@ class SliceBatches(IterableDataset[Batch]):
                 'use --set slicing.windows="fixed"'
             )
         n_items = len(self.tracks) if self._random else len(self._slices)
-        self._repeats = max(1, round(config.train.epoch_slices / max(1, n_items)))
+        self._repeats = config.train.n_repeats(n_items)
         self.n_effective = n_items * self._repeats // config.train.batch_size
         if training and not self.n_effective:
             raise TrainingError(
