@@ -21,7 +21,7 @@ import numpy as np
 
 from tsresformer.bootstrap import Difference, Shares, difference
 from tsresformer.errors import ManifestError
-from tsresformer.files import is_intact
+from tsresformer.files import is_intact_or_old
 from tsresformer.manifest import listed
 from tsresformer.spreadsheet import read_table
 
@@ -72,7 +72,7 @@ class Side:
             predictions = path.parent.parent / "predictions" / f"{path.stem}.csv"
         try:
             record = json.loads(metrics.read_text(encoding="utf-8"))
-            if not is_intact(record):
+            if not is_intact_or_old(record):
                 raise ValueError("it has changed since it was written")
             if path.is_dir():
                 name, title = record["bundle"]["name"], record["title"]

@@ -19,7 +19,7 @@ SEAL = "sha256"
 """Key of a record's hash of itself."""
 
 UNSEALED = 1
-"""The format of records before they had a hash of themselves; it is read still."""
+"""The format of most records before they had a hash of themselves; it is read still."""
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -125,15 +125,24 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_intact(record: Mapping[str, Any]) -> bool:
-    """Whether a record is still what it was; one of format 1, which has no seal, counts as such.
+    """Whether a record that was sealed is still what it was.
 
     >>> record = sealed({"a": 1})
-    >>> is_intact(record), is_intact({**record, "a": 2}), is_intact({"format": 1, "a": 1})
-    (True, False, True)
+    >>> is_intact(record), is_intact({**record, "a": 2})
+    (True, False)
+    """
+    return bool(record.get(SEAL) == _seal_of(record))
+
+
+def is_intact_or_old(record: Mapping[str, Any]) -> bool:
+    """The same of a record whose first format had no seal.
+
+    >>> is_intact_or_old({"format": 1, "a": 1}), is_intact_or_old({"format": 2, "a": 1})
+    (True, False)
     """
     if SEAL not in record:
-        return record.get("format") == UNSEALED
-    return bool(record[SEAL] == _seal_of(record))
+        return bool(record.get("format") == UNSEALED)
+    return is_intact(record)
 
 
 def _seal_of(record: Mapping[str, Any]) -> str:

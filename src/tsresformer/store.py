@@ -25,7 +25,7 @@ from tsresformer.config import FeatureConfig, load_features, resolved
 from tsresformer.datasets.arrays import is_row, row_dtype
 from tsresformer.errors import ConfigError, StoreError
 from tsresformer.features import from_bytes
-from tsresformer.files import UNSEALED, hold_folder, is_intact, sha256_file, write_sealed
+from tsresformer.files import UNSEALED, hold_folder, is_intact_or_old, sha256_file, write_sealed
 from tsresformer.manifest import Manifest, Track, listed, open_array
 from tsresformer.shards import (
     ShardBuilder,
@@ -290,7 +290,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         raise StoreError(
             f"{path}: format {version}, this version reads {FORMAT}; rebuild the store"
         )
-    if not complete or not is_intact(record):
+    if not complete or not is_intact_or_old(record):
         problem = "it has changed since it was written" if complete else "keys are missing"
         raise StoreError(f"{path}: damaged ({problem}); delete the folder and rebuild it")
     return dict(record)

@@ -21,7 +21,7 @@ from tsresformer.files import (
     UNSEALED,
     atomic_write,
     hold_folder,
-    is_intact,
+    is_intact_or_old,
     sha256_file,
     sha256_json,
     write_sealed,
@@ -210,7 +210,7 @@ def read_record(path: Path) -> dict[str, Any]:
     version = record["format"]
     if version not in (UNSEALED, FORMAT):
         raise StudyError(f"{path}: format {version} is not known to this version; upgrade")
-    if not is_intact(record):
+    if not is_intact_or_old(record):
         raise ValueError("it has changed since it was written")
     return dict(record)
 

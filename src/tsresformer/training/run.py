@@ -24,6 +24,7 @@ from tsresformer.files import (
     atomic_write,
     hold_folder,
     is_intact,
+    is_intact_or_old,
     sha256_json,
     write_sealed,
 )
@@ -125,7 +126,7 @@ class Run:
             record = json.loads(path.read_text(encoding="utf-8"))
             known = record["format"] in (UNSEALED, FORMAT)
             missing = sorted(KEYS - record.keys())
-            if known and not missing and not is_intact(record):
+            if known and not missing and not is_intact_or_old(record):
                 raise ValueError("it has changed since it was written")
         except FileNotFoundError:
             raise TrainingError(
