@@ -73,6 +73,7 @@ def killing_the_first_worker(out, killed):
         thread.join()
 
 
+@pytest.mark.slow  # as the workers of a catalogue
 def test_a_killed_worker_is_replaced_and_the_bytes_are_the_same(whole, tmp_path, capfd):
     (tmp_path / "f.toml").write_text(TOML)
     out, killed = tmp_path / "out", []

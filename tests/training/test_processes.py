@@ -57,6 +57,7 @@ def test_two_processes_train_as_one(bands, alone, tmp_path):
     assert resumed.returncode == 0, resumed.stderr
 
 
+@pytest.mark.slow  # as two processes that the command starts itself
 def test_torchrun_trains_as_one(bands, alone, tmp_path):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     done = train(

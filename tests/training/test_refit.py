@@ -1,5 +1,7 @@
 """A settled recipe, trained once more on the whole training split."""
 
+import copy
+
 import pytest
 
 from bands import config
@@ -12,15 +14,13 @@ pytestmark = pytest.mark.torch
 
 
 def test_a_refit_learns_from_the_development_fold_and_keeps_the_recipes_calibration(
-    bands, tmp_path
+    bands, first, tmp_path
 ):
-    manifest, store = bands
-    first = fit(config(), manifest, store, tmp_path / "a", progress=False)
-    recipe = export(first, tmp_path / "a.bundle")
+    (manifest, store), (first_run, recipe) = bands, first
     run = fit(config(), manifest, store, tmp_path / "b", refit=recipe.path, progress=False)
-    held_out = first.record["development_tracks"]
+    held_out = first_run.record["development_tracks"]
     assert held_out and not run.record["development_tracks"]
-    assert set(run.record["training_tracks"]) == {*first.record["training_tracks"], *held_out}
+    assert set(run.record["training_tracks"]) == {*first_run.record["training_tracks"], *held_out}
     assert all("dev_score" not in row for row in run.history())
     assert run.result["best_epoch"] == run.result["epochs"] - 1 and run.result["dev_score"] is None
     bundle = export(run, tmp_path / "b.bundle")
@@ -39,11 +39,10 @@ def test_a_refit_learns_from_the_development_fold_and_keeps_the_recipes_calibrat
         fit(config(), manifest, store, tmp_path / "c", teachers=[bundle.path], progress=False)
 
 
-def test_a_bundle_of_before_a_key_was_known_can_be_refitted(bands, tmp_path):
-    manifest, store = bands
-    run = fit(config(), manifest, store, tmp_path / "a", progress=False)
-    recipe = export(run, tmp_path / "a.bundle")
-    record = {k: v for k, v in recipe.record.items() if k not in ("format", "files", "sha256")}
+def test_a_bundle_of_before_a_key_was_known_can_be_refitted(bands, first, tmp_path):
+    (manifest, store), (_, recipe) = bands, first
+    made_up = ("format", "files", "sha256")
+    record = copy.deepcopy({k: v for k, v in recipe.record.items() if k not in made_up})
     del record["training"]["config"]["model"]["architecture"]
     graph, weights = ((recipe.path / name).read_bytes() for name in (GRAPH, WEIGHTS))
     old = write_bundle(tmp_path / "old.bundle", record, graph, weights, "card")
@@ -51,11 +50,8 @@ def test_a_bundle_of_before_a_key_was_known_can_be_refitted(bands, tmp_path):
     assert again.finished and again.record["refit"]["sha256"] == old.hash
 
 
-def test_a_refit_repeats_its_recipe(bands, tmp_path):
-    manifest, store = bands
-    recipe = export(
-        fit(config(), manifest, store, tmp_path / "a", progress=False), tmp_path / "a.bundle"
-    )
+def test_a_refit_repeats_its_recipe(bands, first, tmp_path):
+    (manifest, store), (_, recipe) = bands, first
     for changed, what in [
         ({"config": config("seed=1")}, "configuration"),
         ({"teachers": [recipe.path]}, "teachers"),
@@ -67,11 +63,8 @@ def test_a_refit_repeats_its_recipe(bands, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-def test_an_interrupted_refit_is_not_resumed_as_something_else(bands, tmp_path):
-    manifest, store = bands
-    recipe = export(
-        fit(config(), manifest, store, tmp_path / "a", progress=False), tmp_path / "a.bundle"
-    )
+def test_an_interrupted_refit_is_not_resumed_as_something_else(bands, first, tmp_path):
+    (manifest, store), (_, recipe) = bands, first
     fit(config(), manifest, store, tmp_path / "b", refit=recipe.path, progress=False)
     again = fit(config(), manifest, store, tmp_path / "b", refit=recipe.path, resume=True)
     assert again.finished
