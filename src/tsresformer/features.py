@@ -80,8 +80,9 @@ def reference_to(log_mel_db: Array, config: FeatureConfig) -> Array:
     if config.scale == "pcen":
         return np.minimum(log_mel_db, np.float32(config.pcen.top))
     loudest = log_mel_db.max(axis=(-2, -1), keepdims=True)
-    reference = loudest if config.reference == "max" else fixed_reference_db(config)
-    clipped: Array = np.maximum(log_mel_db, loudest - np.float32(config.top_db)) - reference
+    clipped: Array = np.maximum(log_mel_db - loudest, np.float32(-config.top_db))
+    if config.reference != "max":
+        clipped += loudest - fixed_reference_db(config)
     return clipped
 
 
@@ -122,6 +123,7 @@ class LogMelStream:
         self._window, self._filters = _window(config), _filter_groups(config)
         self._windowed = np.empty((FRAMES_PER_BLOCK, config.n_fft))
         self._spectrum: Any = np.empty((FRAMES_PER_BLOCK, config.n_fft // 2 + 1), np.complex64)
+        self._power = np.empty(self._spectrum.shape, np.float32)
         # The samples of one group of frames, without those that no frame looks at.
         self._step = min(config.hop_length, config.n_fft)
         self._held = np.zeros((FRAMES_PER_BLOCK - 1) * self._step + config.n_fft, dtype=np.float32)
@@ -202,17 +204,17 @@ class LogMelStream:
         np.multiply(self._frames[:n_frames], self._window, out=windowed)
         parts = np.fft.rfft(windowed, out=spectrum).view(np.float32)
         np.multiply(parts, parts, out=parts)
-        power = parts[:, ::2] + parts[:, 1::2]
+        power = np.add(parts[:, ::2], parts[:, 1::2], out=self._power[:n_frames])
         for rows, bins, filters in self._filters:
-            np.matmul(filters, power[:, bins].T, out=out[rows, :n_frames])
+            out[rows, :n_frames] = (power[:, bins] @ filters).T
         self._n_frames += n_frames
 
 
 def _to_decibels(power: Array) -> None:
     """Turn mel power into absolute decibels, in place."""
     np.maximum(power, np.float32(MIN_POWER), out=power)
-    np.log10(power, out=power)
-    power *= np.float32(10)
+    np.log(power, out=power)  # which NumPy computes three times as fast as log10
+    power *= np.float32(10 / np.log(10))
 
 
 class _Pcen:
@@ -253,7 +255,7 @@ def _filter_groups(config: FeatureConfig) -> list[tuple[slice, slice, Array]]:
         group = slice(int(rows[0]), int(rows[-1]) + 1)
         used = np.flatnonzero(bank[group].any(axis=0))
         bins = slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 1)
-        groups.append((group, bins, np.ascontiguousarray(bank[group, bins])))
+        groups.append((group, bins, np.ascontiguousarray(bank[group, bins].T)))
     return groups
 
 
