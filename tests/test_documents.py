@@ -161,15 +161,24 @@ def test_a_block_knows_the_comment_before_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shown", "fits"), [("a\nb\n", True), ("a\n...\n", True), ("a\n", False), ("...\nc\n", False)]
+    ("shown", "fits"),
+    [
+        ("a 0.1234567\nb\n", True),
+        ("a 0.12341\nb\n", True),
+        ("a 0.12371\nb\n", False),
+        ("a 0.1234\nb\n", False),
+        ("a 0.12341\n...\n", True),
+        ("a\nb\n", False),
+        ("...\nc\n", False),
+    ],
 )
 def test_output_is_compared(shown: str, fits: bool) -> None:
     block = Block("page.md", 1, "", shown, "output")
     if fits:
-        compare("a\nb\n", block)
+        compare("a 0.1234567\nb\n", block)
     else:
         with pytest.raises(AssertionError, match=r"page\.md:1"):
-            compare("a\nb\n", block)
+            compare("a 0.1234567\nb\n", block)
 
 
 def test_a_failing_command_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
