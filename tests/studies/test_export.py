@@ -84,7 +84,7 @@ def test_the_copy_is_a_results_folder_itself(results, tmp_path, capsys):
 def test_the_text_shows_every_picture_and_the_command(results, tmp_path):
     out = export_results(results, tmp_path / "copy")
     text = (out / "README.md").read_text()
-    assert text.startswith("# T\n\nQ\n\n```sh\ntsresformer study run quick.toml --manifest")
+    assert text.startswith("# T\n\nQ\n\n```\ntsresformer study run quick.toml --manifest")
     assert "-o RESULTS --set train.dev_fraction=0.3\n" in text
     assert (out / "table.md").read_text() in text
     assert "Failed cells: model-knn--slice--seed-0" in text

@@ -111,7 +111,7 @@ def _write_readme(results: Results, found: Sequence[Point], drawn: Sequence[Pict
 def _readme(results: Results, found: Sequence[Point], drawn: Sequence[Picture]) -> Iterator[str]:
     plan = results.plan
     yield from (f"# {plan.title}", "", plan.question, "")
-    yield from ("```sh", _command(results), "```", "")
+    yield from ("```", _command(results), "```", "")
     if found:
         yield markdown(results, found)
     for name, picture in zip(_names(drawn), drawn, strict=True):
