@@ -156,6 +156,10 @@ def test_help_is_quick() -> None:
         assert done.returncode == 0, done.stderr
         assert "predict" in done.stdout
     assert min(times) < HELP_LIMIT_S, times
+    env = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
+    names = imported(subprocess.run(command, capture_output=True, text=True, env=env).stderr)
+    assert "click" in names
+    assert not names & {"numpy", "pydantic"}
 
 
 def test_predict_imports_no_torch_even_where_it_is_installed(piece_path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from tsresformer.bundle import CARD
 from tsresformer.commands.common import warn, workers_option
 from tsresformer.errors import EXIT_INPUT, EXIT_OK, TsResformerError, require
 from tsresformer.files import check_writable, hold_folder
@@ -67,6 +66,7 @@ def publish(bundle: str, report: str, notes: str | None, out: str) -> int:
     Example:
       tsresformer publish my.bundle --report report/ --notes notes.md -o final.bundle
     """
+    from tsresformer.bundle import CARD
     from tsresformer.card import publish as write
 
     text = Path(notes).read_text(encoding="utf-8") if notes else None
