@@ -81,6 +81,24 @@ def test_the_copy_is_a_results_folder_itself(results, tmp_path, capsys):
         Side.read(cells[0])
 
 
+def test_a_study_goes_on_from_a_copy(noisy, results, tmp_path):
+    out = export_results(results, tmp_path / "copy")
+    name = "model-wide--official--seed-0"
+    Results.open(out).cell_path(name).unlink()
+    (out / "predictions" / f"{name}.csv.gz").unlink()
+    study = load_study(tmp_path / "quick.toml", ["train.dev_fraction=0.3"])
+    trained = []
+    outcome = run_study(
+        study, noisy / "m.csv", noisy / "store", out, resume=True, say=trained.append, n_workers=1
+    )
+    assert [line.partition(":")[0] for line in trained if "official" in line] == [name]
+    whole, again = results.cell(name), outcome.results.cell(name)
+    assert again["metrics"] == whole["metrics"]
+    for cell in ("model-knn--official--seed-0", name):
+        rows, exact = outcome.results.predictions(cell), results.predictions(cell)
+        assert [row["predicted"] for row in rows] == [row["predicted"] for row in exact]
+
+
 def test_the_text_shows_every_picture_and_the_command(results, tmp_path):
     out = export_results(results, tmp_path / "copy")
     text = (out / "README.md").read_text()
