@@ -135,7 +135,7 @@ def is_intact(record: Mapping[str, Any]) -> bool:
 
 
 def is_intact_or_old(record: Mapping[str, Any]) -> bool:
-    """The same of a record whose first format had no seal.
+    """Whether a record is still what it was, or is of the first format, which had no seal.
 
     >>> is_intact_or_old({"format": 1, "a": 1}), is_intact_or_old({"format": 2, "a": 1})
     (True, False)
