@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/tsresformer/__init__.py)
 
+# Several files of tests at once, each file in one process: what a file shares is made once.
+PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+
 SCALE ?= 1
 SEED ?= 0
 TORTURE = TORTURE_SCALE=$(SCALE) TORTURE_SEED=$(SEED) $(BIN)/python -m pytest tests/torture -m ""
@@ -46,10 +49,10 @@ demo: setup
 	@$(BIN)/python demo/run.py $${AUDIO:+--audio "$$AUDIO"}
 
 test: setup
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: setup
-	$(BIN)/python -m pytest -m ""
+	$(PYTEST) -m ""
 
 torture: setup
 	TORTURE=usual $(TORTURE)

@@ -143,7 +143,9 @@ class SliceConfig(Section):
 
 
 Attention = Literal["time_frequency", "time", "frequency", "se", "cbam", "eca", "none"]
-Architecture = Literal["ts_resformer", "vgg", "crnn", "gru", "resnet18", "patch_transformer"]
+Architecture = Literal[
+    "ts_resformer", "vgg", "crnn", "gru", "resnet18", "resnet18_narrow", "patch_transformer"
+]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "ts_resformer": {},

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from tsresformer.config import FeatureConfig, ModelConfig
+from tsresformer.config import FeatureConfig, ModelConfig, load_config
 from tsresformer.errors import ConfigError
+from tsresformer.export import cost
 from tsresformer.models.baselines import BODIES, build_network
 from tsresformer.models.ts_resformer import TSResformer
 
@@ -71,6 +72,19 @@ def test_sizes_are_those_of_their_sources():
     # Two bidirectional layers of 128 over 128 bands, and the head.
     layer = 2 * 3 * 128
     assert parameters("gru") == layer * (128 + 128 + 2) + layer * (256 + 128 + 2) + 257_000
+
+
+def test_rivals_are_of_about_the_size_of_ts_resformer():
+    lean = load_config("lean").model
+
+    def multiply_adds(name):
+        config = lean.model_copy(update={"architecture": name})
+        return cost(build_network(config, FeatureConfig(), 8), 128, 64)["multiply_adds"]
+
+    ours = multiply_adds("ts_resformer")
+    ratios = {name: multiply_adds(name) / ours for name in NAMES}
+    assert ratios.pop("resnet18") > 9
+    assert all(0.5 < ratio < 2 for ratio in ratios.values()), ratios
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -50,7 +50,7 @@ def test_shipped_variants_are_what_their_names_say():
     found = models("baselines", "model")
     deep = {n: s.config.model.architecture for n, s in found.items() if s.classical is None}
     assert deep == {
-        n: n for n in ("ts_resformer", "vgg", "crnn", "gru", "resnet18", "patch_transformer")
+        n: n for n in ("ts_resformer", "vgg", "crnn", "gru", "resnet18_narrow", "patch_transformer")
     }
     assert [s.classical.model for s in found.values() if s.classical] == ["svm", "knn", "boosting"]
     one = models("attention", "attention")["one_scale"].config.model
@@ -67,9 +67,9 @@ def test_slices_of_every_duration_are_cut_without_overlap_or_gap():
             assert (slicing.windows, slicing.hop_s) == ("fixed", slicing.slice_s)
 
 
-def test_cells_are_whole_grids_seed_by_seed(study_file):
+def test_cells_are_whole_grids_seed_by_seed_the_cheap_protocols_first(study_file):
     path = study_file(
-        'seeds = [3, 1]\nprotocols = ["official", "artist-kfold"]\nfolds = [0, 2]\n'
+        'seeds = [3, 1]\nprotocols = ["artist-kfold", "official"]\nfolds = [0, 2]\n'
         '[axes]\n"slicing.slice_s" = [1, 2.5]\n'
         '[axes.model]\nfull = {}\nleft = { "model.right" = false }'
     )
@@ -79,11 +79,12 @@ def test_cells_are_whole_grids_seed_by_seed(study_file):
         "slice_s-1--model-left--official--seed-3",
         "slice_s-2.5--model-full--official--seed-3",
         "slice_s-2.5--model-left--official--seed-3",
-        "slice_s-1--model-full--artist-kfold--seed-3",
+        "slice_s-1--model-full--official--seed-1",
     ]
     assert len(study.cells) == 2 * 2 * 2 * 2
-    kfold = study.cells[4]
+    kfold = study.cells[8]
     assert kfold.parts == [Protocol("artist-kfold", 0, 5, 0), Protocol("artist-kfold", 0, 5, 2)]
+    assert (kfold.name, kfold.seed) == ("slice_s-1--model-full--artist-kfold--seed-3", 3)
     spec = study.spec(study.cells[3])
     assert (spec.config.slicing.slice_s, spec.config.model.right) == (2.5, False)
     assert (spec.config.seed, spec.config.train.epochs) == (3, 2)

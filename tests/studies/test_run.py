@@ -29,7 +29,7 @@ from tsresformer.studies.page import write_page
 from tsresformer.studies.plan import load_study
 from tsresformer.studies.results import Results
 from tsresformer.studies.runner import run_study
-from tsresformer.studies.tables import write_tables
+from tsresformer.studies.tables import points, write_tables
 
 pytestmark = pytest.mark.torch
 
@@ -142,6 +142,16 @@ def test_folds_are_joined_into_one_evaluation_of_every_track(noisy, study_file, 
     predictions = outcome.results.predictions(first["cell"])
     right = sum(int(p["n_slices_right"]) for p in predictions)
     assert float(row["slice_accuracy"]) == pytest.approx(right / 120, abs=1e-6)
+
+
+def test_the_cheap_protocol_runs_first_and_tables_keep_the_order_of_the_plan(
+    noisy, study_file, tmp_path, fake
+):
+    path = study_file("seeds = [0, 1]\nfolds = [0, 2]\nprotocols = ['artist-kfold', 'official']\n")
+    results = start(noisy, path, tmp_path / "r").results
+    run = [protocol.partition(" ")[0] for _, _, protocol in fake.scored]
+    assert run == ["official"] * 2 + ["artist-kfold"] * 4
+    assert [point.protocol for point in points(results)] == ["artist-kfold", "official"]
 
 
 def test_the_same_study_resumes_and_nothing_else_does(noisy, study_file, tmp_path, fake):

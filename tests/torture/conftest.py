@@ -2,7 +2,7 @@
 
 `TORTURE` is `fast` (the default run of the tests), `usual` (`make torture`) or `full`
 (`make torture-full`); `TORTURE_SCALE` multiplies the counts of the two, `TORTURE_SEED` is what
-every random draw derives from.
+every random draw derives from. Only a run in one process tells: `make torture`, not `make test`.
 """
 
 from __future__ import annotations

@@ -201,21 +201,20 @@ class Study:
 
     @property
     def cells(self) -> list[Cell]:
-        """All cells in the order in which they run: whole grids, seed by seed."""
+        """All cells in the order in which they run: whole grids, seed by seed.
+
+        Protocols of one training come before one of several, so that a budget is spent on all seeds
+        of the cheap ones first.
+        """
         points = list(self._points())
-        return [
-            Cell(
-                _name([*values.items()], protocol, seed),
-                values,
-                settings,
-                protocol,
-                seed,
-                self.plan.fold_numbers,
-            )
+        folds = self.plan.fold_numbers
+        cells = [
+            Cell(_name([*values.items()], protocol, seed), values, settings, protocol, seed, folds)
             for seed in self.plan.seeds
             for protocol in self.plan.protocols
             for values, settings in points
         ]
+        return sorted(cells, key=lambda cell: len(cell.parts))
 
     def spec(self, cell: Cell, chosen: Mapping[str, Any] | None = None) -> Spec:
         """Everything that a cell's trainings depend on; `chosen` are tuned settings.

@@ -75,12 +75,14 @@ class Contrast:
 
 
 def points(results: Results) -> list[Point]:
-    """Every point of which a cell is finished, in the study's order."""
+    """Every point of which a cell is finished: protocols, then variants, as the plan lists them."""
     grouped: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for cell in results.cells():
         if not cell["error"]:
             grouped.setdefault((*cell["values"].values(), cell["protocol"]), []).append(cell)
-    return [_point(results, cells) for cells in grouped.values()]
+    listed = results.plan.protocols.index
+    order = sorted(grouped.values(), key=lambda cells: listed(cells[0]["protocol"]))
+    return [_point(results, cells) for cells in order]
 
 
 def _point(results: Results, cells: Sequence[Mapping[str, Any]]) -> Point:
