@@ -11,6 +11,7 @@ from tsresformer.errors import TsResformerError
 from tsresformer.files import (
     atomic_write,
     check_writable,
+    hold_folder,
     is_intact,
     sealed,
     sha256_file,
@@ -118,3 +119,9 @@ def test_a_full_disk_is_told_with_the_file(tmp_path):
     with pytest.raises(OSError, match="another") as caught, atomic_write(path):
         raise OSError(errno.EIO, "another")
     assert caught.value.filename is None
+    with (
+        pytest.raises(OSError, match="space") as caught,
+        hold_folder(tmp_path / "run", RuntimeError()),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.filename == str(tmp_path / "run")

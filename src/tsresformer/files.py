@@ -86,7 +86,8 @@ def check_writable(path: str | Path, *, folder: bool = False) -> None:
 def hold_folder(folder: str | Path, busy: Exception) -> Iterator[None]:
     """Hold a folder, made if need be, for this process alone; raise `busy` if another has it.
 
-    The kernel lets go of the lock when the process ends, in whatever way.
+    The kernel lets go of the lock when the process ends, in whatever way. An error of a full disk
+    that names no file gets the folder's name.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,12 @@ def hold_folder(folder: str | Path, busy: Exception) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise busy from None
-        yield
+        try:
+            yield
+        except OSError as error:
+            if error.errno in DISK_FULL and error.filename is None:
+                error.filename = str(folder)
+            raise
 
 
 def fsync_folder(folder: str | Path) -> None:

@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import signal
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -156,16 +157,33 @@ def _train(
     checkpoint = run.last if run.last.is_file() else None
     handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(
-            module,
-            DataLoader(plan.training, batch_size=None),
-            development,
-            ckpt_path=checkpoint,
-            weights_only=True,
-        )
+        with _one_report_of_a_full_disk():
+            trainer.fit(
+                module,
+                DataLoader(plan.training, batch_size=None),
+                development,
+                ckpt_path=checkpoint,
+                weights_only=True,
+            )
     except SystemExit:  # Lightning's answer to Ctrl-C
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
+
+
+@contextlib.contextmanager
+def _one_report_of_a_full_disk() -> Iterator[None]:
+    """TensorBoard's writing thread hands its error on to us, and would print it as well."""
+    before = threading.excepthook
+
+    def told(thread: threading.ExceptHookArgs) -> None:
+        if not isinstance(thread.exc_value, OSError):
+            before(thread)
+
+    threading.excepthook = told
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 @dataclass(frozen=True)
