@@ -9,12 +9,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/tsresformer/__init__.py)
 
-# Several files of tests at once, each file in one process: what a file shares is made once.
+# Several tests at once; those of a file stay in one process, which makes what they share once.
 PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 SCALE ?= 1
 SEED ?= 0
-TORTURE = TORTURE_SCALE=$(SCALE) TORTURE_SEED=$(SEED) $(BIN)/python -m pytest tests/torture -m ""
+TORTURE = TORTURE_SCALE=$(SCALE) TORTURE_SEED=$(SEED) $(PYTEST) --dist worksteal tests/torture -m ""
 
 .PHONY: help setup demo test test-all torture torture-full bench bench-full bench-setup site notebooks
 .PHONY: lint format licences lock audit sbom release release-setup clean

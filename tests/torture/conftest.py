@@ -2,7 +2,7 @@
 
 `TORTURE` is `fast` (the default run of the tests), `usual` (`make torture`) or `full`
 (`make torture-full`); `TORTURE_SCALE` multiplies the counts of the two, `TORTURE_SEED` is what
-every random draw derives from. Only a run in one process tells: `make torture`, not `make test`.
+every random draw derives from.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,18 @@ _TORTURE = Torture(
 def pytest_configure(config: pytest.Config) -> None:
     if _TORTURE.level not in LEVELS:
         raise pytest.UsageError(f"TORTURE={_TORTURE.level}: name one of {', '.join(LEVELS)}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process of several hands its counts on."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["torture"] = dict(_TORTURE.counts)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _TORTURE.counts.update(getattr(node, "workeroutput", {}).get("torture", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
