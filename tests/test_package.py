@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import itertools
 import json
 import os
@@ -21,6 +23,7 @@ from packaging.utils import canonicalize_name
 
 import tsresformer
 
+SOURCE = Path(tsresformer.__file__).parent
 MEGABYTE = 10**6
 LIGHT_INSTALL_LIMIT = 350 * MEGABYTE
 HELP_LIMIT_S = 0.5
@@ -253,3 +256,17 @@ def test_wheel_classifies_in_a_clean_environment(
     (packages,) = home.glob("lib/python3*/site-packages")
     size = sum(path.stat().st_size for path in packages.rglob("*") if path.is_file())
     assert size < LIGHT_INSTALL_LIMIT, f"{size / MEGABYTE:.0f} MB"
+
+
+EXAMPLES = [path for path in sorted(SOURCE.rglob("*.py")) if ">>>" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_examples_in_docstrings_give_what_they_say(
+    path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project_root)
+    name = ".".join(("tsresformer", *path.relative_to(SOURCE).with_suffix("").parts))
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.attempted > 0
+    assert found.failed == 0

@@ -131,9 +131,9 @@ class Classifier:
 
     Examples
     --------
-    >>> classifier = Classifier.load("fma-small")  # doctest: +SKIP
-    >>> classifier.predict("song.mp3").label  # doctest: +SKIP
-    'Folk'
+    >>> classifier = Classifier.load("fma-small")
+    >>> classifier.predict("demo/piece.ogg").label
+    'Instrumental'
     """
 
     def __init__(self, bundle: Bundle, session: ort.InferenceSession) -> None:

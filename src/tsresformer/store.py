@@ -46,14 +46,7 @@ TRACKS_PER_SHARD = 64
 
 
 class FeatureStore:
-    """A finished store, open for reading.
-
-    Examples
-    --------
-    >>> store = FeatureStore.open("store/")  # doctest: +SKIP
-    >>> store.log_mel("2").shape  # doctest: +SKIP
-    (128, 1292)
-    """
+    """A finished store, open for reading: `FeatureStore.open("store/").log_mel("2")`."""
 
     def __init__(self, folder: Path, record: dict[str, Any]) -> None:
         self.folder = folder

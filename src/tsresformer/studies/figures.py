@@ -235,9 +235,16 @@ def cost(points: Sequence[Point], of: str, label: str, alt: str, name: str) -> s
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten around a range; powers alone where there are many."""
+    """1, 2 and 5 times powers of ten around a range; more in a short one, powers alone in a long.
+
+    >>> _round_numbers(700, 1500), _round_numbers(60, 450)
+    ([500.0, 700.0, 1000.0, 1500.0, 2000.0, 3000.0], [50.0, 100.0, 200.0, 500.0])
+    """
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if len(powers) <= 3 else (1,)
+    if high < 5 * low:
+        steps: tuple[float, ...] = (1, 1.5, 2, 3, 5, 7)
+    else:
+        steps = (1, 2, 5) if len(powers) <= 3 else (1,)
     every = [step * 10.0**power for power in powers for step in steps]
     return [number for number in every if low / 2 <= number <= high * 2]
 

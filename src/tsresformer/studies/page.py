@@ -87,7 +87,7 @@ def _facts(results: Results, found: Sequence[Point]) -> list[tuple[str, str]]:
     return [
         ("cells", f"{len(cells):,}"),
         ("trainings", f"{sum(len(cell['parts']) for cell in cells):,}"),
-        ("seeds", str(len(results.plan.seeds))),
+        ("seeds", str(len({cell["seed"] for cell in cells}))),
         ("tracks", f"{max((point.n_tracks for point in found), default=0):,}"),
         ("training", duration(sum(cell["train_s"] for cell in cells))),
     ]
