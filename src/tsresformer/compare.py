@@ -69,7 +69,7 @@ class Side:
             metrics, predictions = path / "metrics.json", path / "predictions.csv"
         else:
             metrics = path
-            predictions = path.parent.parent / "predictions" / f"{path.stem}.csv"
+            predictions = path.absolute().parent.parent / "predictions" / f"{path.stem}.csv"
         try:
             record = json.loads(metrics.read_text(encoding="utf-8"))
             if not is_intact_or_old(record):

@@ -60,7 +60,7 @@ def test_the_copy_has_the_same_tables_and_no_more_than_a_reader_wants(results, t
     assert files(export_results(results, tmp_path / "again")) == kept
 
 
-def test_the_copy_is_a_results_folder_itself(results, tmp_path, capsys):
+def test_the_copy_is_a_results_folder_itself(results, tmp_path, capsys, monkeypatch):
     out = export_results(results, tmp_path / "copy")
     assert command_line(["study", "show", str(out)]) == 0
     assert "wide" in capsys.readouterr().out
@@ -72,6 +72,10 @@ def test_the_copy_is_a_results_folder_itself(results, tmp_path, capsys):
         assert command_line(["compare", *pair]) == 0
         said.append(capsys.readouterr().out)
     assert said[0] == said[1]
+    monkeypatch.chdir(out / "cells")
+    bare = [cell.rpartition("/")[2] for cell in cells]
+    assert command_line(["compare", *bare]) == 0
+    assert capsys.readouterr().out == said[0]
     packed = out / "predictions" / "model-knn--official--seed-0.csv.gz"
     packed.write_bytes(packed.read_bytes()[:-9])
     with pytest.raises(StudyError, match=r"seed-0\.csv: damaged \(model-knn.*delete the cell's"):
