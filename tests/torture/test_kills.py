@@ -158,7 +158,7 @@ def studied(place: Path) -> tuple[object, ...]:
 @pytest.mark.torch
 @pytest.mark.timeout(36_000)
 def test_study(torture, tiny_run, tmp_path):
-    settings = [text.partition("=") for text in (*tiny.SETTINGS, "train.epochs=5")]
+    settings = [text.partition("=") for text in (*tiny.SETTINGS, "train.epochs=10")]
     lines = "\n".join(f'"{key}" = {value}' for key, _, value in settings if key != "seed")
     (tmp_path / "two.toml").write_text(STUDY.format(settings=lines))
 

@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader
 from tsresformer.bundle import Bundle
 from tsresformer.config import Config, load_config, resolved
 from tsresformer.errors import ConfigError, TrainingError
+from tsresformer.files import DISK_FULL
 from tsresformer.manifest import Manifest, Track
 from tsresformer.models.baselines import Network, build_network
 from tsresformer.splits import OWN_SPLIT, check_groups, development_fold, parse_protocol
@@ -176,7 +177,8 @@ def _one_report_of_a_full_disk() -> Iterator[None]:
     before = threading.excepthook
 
     def told(thread: threading.ExceptHookArgs) -> None:
-        if not isinstance(thread.exc_value, OSError):
+        error = thread.exc_value
+        if not (isinstance(error, OSError) and error.errno in DISK_FULL):
             before(thread)
 
     threading.excepthook = told
