@@ -40,6 +40,9 @@ def test_a_report_of_another_bundle_is_refused(tiny_bundle, report, tmp_path):
     other = publish(tiny_bundle, report, tmp_path / "other.bundle")
     with pytest.raises(BundleError, match="scores another bundle"):
         publish(other.path, report, tmp_path / "x.bundle")
+    with pytest.raises(BundleError, match="is missing; name a folder that"):
+        publish(tiny_bundle, tmp_path, tmp_path / "x.bundle")
+    (tmp_path / "metrics.json").write_text("{}")
     with pytest.raises(BundleError, match="is no report of 'tsresformer evaluate'"):
         publish(tiny_bundle, tmp_path, tmp_path / "x.bundle")
     assert not (tmp_path / "x.bundle").exists()

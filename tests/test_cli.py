@@ -384,6 +384,7 @@ def test_doctor(run):
     code, out, _ = run("doctor")
     assert code == 0
     assert "extra train: installed" in out
+    assert "extra tag: installed" in out
     assert "soundfile: " in out
 
 

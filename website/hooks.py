@@ -2,8 +2,9 @@
 
 - `<!-- commands -->` becomes every command's `--help`, `<!-- settings -->` the tables of the
   configuration's keys, `<!-- shipped configurations -->` their files.
-- The notebooks become pages, with the outputs that are stored in them.
-- CHANGELOG.md and CONTRIBUTING.md become pages, and what `../deploy/` holds can be linked to.
+- The notebooks become pages, with the outputs that are stored in them; links to them lead there.
+- CHANGELOG.md, CONTRIBUTING.md and SECURITY.md become pages, and what `../deploy/` holds can be
+  linked to.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ import notebooks
 import reference
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOT_PAGES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
+ROOT_PAGES = {
+    "changelog.md": "CHANGELOG.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "security.md": "SECURITY.md",
+}
 ASSETS = Path(__file__).resolve().parent / "assets"
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
@@ -49,6 +54,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Fill in the parts that are made from the code."""
     markdown = markdown.replace("](../deploy/", "](deploy/")
+    markdown = re.sub(r"\]\((notebooks/\w+)\.ipynb\)", r"](\1.md)", markdown)
     return re.sub(
         r"^<!-- (" + "|".join(PARTS) + r") -->$",
         lambda found: "\n".join(PARTS[found[1]]()),

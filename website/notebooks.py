@@ -15,7 +15,8 @@ def convert(path: Path) -> tuple[str, dict[str, bytes]]:
     text, made = MarkdownExporter().from_notebook_node(notebook, resources=names)
     note = (
         f'!!! note ""\n    This page is a notebook that you can run and change: '
-        f"[{path.name}]({path.name}).\n"
+        f"[{path.name}]({path.name}), with `pip install notebook` and "
+        "`jupyter notebook docs/notebooks`.\n"
     )
     title, _, rest = text.lstrip().partition("\n")
     return f"{title}\n\n{note}{rest}", dict(made["outputs"])

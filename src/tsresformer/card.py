@@ -43,6 +43,10 @@ def publish(
             raise ValueError("it has changed since it was written")
         scored, split = metrics["bundle"]["sha256"], metrics["split"]
         kept = {key: metrics[key] for key in KEPT}
+    except FileNotFoundError:
+        raise BundleError(
+            f"{path}: is missing; name a folder that 'tsresformer evaluate' wrote"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(
             f"{path}: is no report of 'tsresformer evaluate' ({error!r}); evaluate again"

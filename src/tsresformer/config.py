@@ -306,8 +306,8 @@ def _find(name_or_path: str | Path) -> Path:
         return Path(str(resources.files("tsresformer") / "configs" / f"{name_or_path}.toml"))
     if not Path(name_or_path).is_file():
         raise ConfigError(
-            f"{name_or_path}: no such file and no shipped configuration "
-            f"(shipped: {', '.join(shipped)})"
+            f"{name_or_path}: no such file and no shipped configuration"
+            f"{suggestion(str(name_or_path), shipped)} (shipped: {', '.join(shipped)})"
         )
     return Path(name_or_path)
 

@@ -232,6 +232,11 @@ def _check_protocol(protocol: Protocol) -> None:
         )
 
 
+def has_own_split(manifest: Manifest) -> bool:
+    """Whether the data set came divided, so that the protocol ``official`` can be had."""
+    return _own_splits(manifest) is not None
+
+
 def _own_splits(manifest: Manifest) -> dict[str, str] | None:
     """Return the split of every track as the data set has it, or None."""
     kept = any(OWN_SPLIT in track.extra for track in manifest.tracks)

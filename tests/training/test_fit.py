@@ -70,10 +70,12 @@ def test_audio_that_is_not_learned_from_is_listed(bands, tmp_path):
     assert [tuple(row.values()) for row in rows] == expected
     assert left_out("b")[1] == []
     assert left_out("c", "slicing.slice_s=2.5", "slicing.windows=random")[1] == []
-    _, rows = left_out("d", "slicing.slice_s=7.0")
+    assert run.n_left_out == len(rows)
+    run, rows = left_out("d", "slicing.slice_s=7.0")
     assert {(row["what"], row["reason"]) for row in rows} == {
         ("short", "6.00 s are repeated to fill a slice")
     }
+    assert run.n_left_out == 0
 
 
 def test_checkpoints_hold_tensors_and_plain_types(bands, tmp_path):

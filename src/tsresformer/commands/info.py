@@ -26,6 +26,7 @@ EXTRAS = {
     "parquet": ("pyarrow",),
     "cluster": ("pyarrow", "ray"),
     "study": ("scikit-learn",),
+    "tag": ("mutagen", "watchfiles"),
     "serve": ("fastapi", "uvicorn", "python-multipart", "prometheus-client", "httpx"),
     "train": ("torch", "pytorch-lightning", "tensorboard", "onnx", "onnxscript", "safetensors"),
 }

@@ -58,8 +58,8 @@ async def received(
         else:
             raise Problem(
                 "unsupported-media-type",
-                f"send multipart/form-data with a field {FIELD!r}, the audio itself, or JSON with "
-                "a URL",
+                f"send multipart/form-data with a field {FIELD!r}, the audio itself as audio/* or "
+                "application/octet-stream, or JSON with a URL",
             )
         yield files
     finally:

@@ -15,7 +15,7 @@ from tsresformer.config import FeatureConfig, resolved
 from tsresformer.errors import SplitError, StudyError
 from tsresformer.files import sha256_json
 from tsresformer.manifest import Manifest, Track
-from tsresformer.splits import Protocol, split
+from tsresformer.splits import Protocol, has_own_split, split
 from tsresformer.store import FeatureStore, build_store
 
 CLIP_S = 30.0
@@ -47,6 +47,11 @@ class Splits:
                 f"{source}: no track has a group, so artist-kfold would not keep artists apart; "
                 "fill in the column group, or run the study with --set "
                 "'study.protocols=[\"track\"]'"
+            )
+        if name == "official" and not has_own_split(self.manifest):
+            raise SplitError(
+                f"{source}: the data set has no split of its own; run the study with --set "
+                "'study.protocols=[\"artist-kfold\"]'"
             )
         result = split(
             self.manifest,

@@ -188,15 +188,15 @@ class Run:
             writer.writerows(epochs)
 
     def write_left_out(self, rows: list[tuple[str, str, str]]) -> None:
-        """Write ``left_out.csv``: the training audio that is not learned from, and why."""
+        """Write ``left_out.csv``: what is not learned from, or repeated, and why."""
         with atomic_write(self.folder / "left_out.csv") as file:
             write_rows(file, [("track_id", "what", "reason"), *rows])
 
     @property
     def n_left_out(self) -> int:
-        """Number of rows of ``left_out.csv``."""
+        """Number of rows of ``left_out.csv`` that are not learned from."""
         with open(self.folder / "left_out.csv", newline="", encoding="utf-8") as file:
-            return sum(1 for _ in csv.DictReader(file))
+            return sum(row["what"] != "short" for row in csv.DictReader(file))
 
     def history(self) -> list[dict[str, float]]:
         """Metrics of each finished epoch."""
