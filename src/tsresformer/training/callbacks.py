@@ -15,7 +15,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint, WeightAveraging
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch.optim.swa_utils import get_swa_multi_avg_fn
 
 from tsresformer.config import Config
 from tsresformer.files import atomic_write
@@ -71,27 +70,45 @@ class Epochs(Checkpoint):
 
 
 @torch.no_grad()
-def _ema(
-    decay: float, averages: Sequence[torch.Tensor], current: Sequence[torch.Tensor], n: Any
+def _approach(
+    averages: Sequence[torch.Tensor], current: Sequence[torch.Tensor], share: float
 ) -> None:
-    """Move averages towards the current weights; fast at first, so that the start is forgotten."""
-    decay = min(decay, (1 + int(n)) / (10 + int(n)))
+    """Move averages by a share of the way to the current weights; what is counted is copied."""
     for average, value in zip(averages, current, strict=True):
         if average.is_floating_point():
-            average.lerp_(value, 1 - decay)
+            average.lerp_(value, share)
         else:
             average.copy_(value)
 
 
-class _SWA(WeightAveraging):
-    """Equal average of the weights at the ends of the last epochs."""
+def _ema(
+    decay: float, averages: Sequence[torch.Tensor], current: Sequence[torch.Tensor], n: Any
+) -> None:
+    """Move averages towards the current weights; fast at first, so that the start is forgotten."""
+    _approach(averages, current, 1 - min(decay, (1 + int(n)) / (10 + int(n))))
 
-    def __init__(self, first_epoch: int) -> None:
-        super().__init__(multi_avg_fn=get_swa_multi_avg_fn())
-        self._first_epoch = first_epoch
+
+class _SWA(WeightAveraging):
+    """Equal average of the weights at the ends of the last epochs; until then, the last weights.
+
+    Updated at an epoch's last step, not at its end: the development score comes in between, and
+    must be that of the weights which the epoch's checkpoint holds.
+    """
+
+    def __init__(self, first_epoch: int, n_steps: int) -> None:
+        super().__init__(multi_avg_fn=self._average)
+        self._first_epoch, self._n_steps, self._epoch = first_epoch, n_steps, 0
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        return epoch_idx is not None and epoch_idx >= self._first_epoch
+        if step_idx is None:
+            return False
+        self._epoch = step_idx // self._n_steps
+        return (step_idx + 1) % self._n_steps == 0
+
+    def _average(
+        self, averages: Sequence[torch.Tensor], current: Sequence[torch.Tensor], _n: Any
+    ) -> None:
+        _approach(averages, current, 1 / (max(0, self._epoch - self._first_epoch) + 1))
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -134,10 +151,10 @@ class ProgressBar(Callback):
         self._open.close()
 
 
-def averaging(config: Config) -> Iterable[Callback]:
-    """The callback that averages the weights as the configuration asks."""
+def averaging(config: Config, n_steps: int) -> Iterable[Callback]:
+    """The callback that averages the weights as the configuration asks; an epoch has `n_steps`."""
     train = config.train
     if train.averaging == "ema":
         yield WeightAveraging(multi_avg_fn=partial(_ema, train.ema_decay))
     elif train.averaging == "swa":
-        yield _SWA(first_epoch=train.epochs - max(1, round(train.swa_fraction * train.epochs)))
+        yield _SWA(train.epochs - max(1, round(train.swa_fraction * train.epochs)), n_steps)

@@ -428,7 +428,10 @@ def _trainer(
     config = training.config
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
-    callbacks: list[Callback] = [*averaging(config), Epochs(run, config.train.patience)]
+    callbacks: list[Callback] = [
+        *averaging(config, training.n_effective),
+        Epochs(run, config.train.patience),
+    ]
     if progress:
         callbacks.append(ProgressBar(config.train.epochs))
     return pl.Trainer(
