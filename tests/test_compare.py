@@ -1,14 +1,17 @@
 """Comparing two reports: the statistics against closed forms and scipy, and what is refused."""
 
 import csv
+import dataclasses
 import json
 
 import pytest
 from scipy.stats import binomtest
 
+from fake_classifier import case
 from tsresformer.cli import run as command_line
 from tsresformer.compare import Side, compare, holm, mcnemar
 from tsresformer.errors import ManifestError
+from tsresformer.evaluation import evaluate
 from tsresformer.files import write_sealed
 
 HEADER = "track_id,label,predicted,unsure,p_a,p_b,status,error,group,n_slices,n_slices_right"
@@ -49,6 +52,24 @@ def test_the_difference_and_where_it_lies(three):
     assert found.per_class == [("a", 20, 1.0, 0.0), ("b", 20, 1.0, 1.0)]
     assert found.flipped == [f"t{i}" for i in range(0, 40, 2)]
     assert found.mcnemar_p == pytest.approx(2 * 0.5**20)
+
+
+def test_several_labels_a_track_are_compared_by_the_most_probable_genre(tmp_path):
+    results = []
+    for seed, name in enumerate("ab"):
+        classifier, manifest = case(80, task="multi", seed=0)
+        if seed:  # the other model: of the same tracks, but less sure, and more often wrong
+            other, _ = case(80, task="multi", seed=seed)
+            mixed = {
+                path: dataclasses.replace(own, logits=own.logits + 2 * other.outcomes[path].logits)
+                for path, own in classifier.outcomes.items()
+            }
+            classifier.outcomes = mixed
+        results.append(evaluate(classifier, manifest, n_bootstrap=10, out=tmp_path / name))
+    assert any("|" in row.predicted for row in results[0].rows)
+    found = compare(Side.read(tmp_path / "a"), Side.read(tmp_path / "b"))
+    expected = [result.track.overall["top_1_accuracy"].value for result in results]
+    assert found.accuracies == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (1, 0), (3, 9), (12, 12), (700, 640)])

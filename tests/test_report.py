@@ -472,6 +472,25 @@ def test_neighbours_stay_neighbours_in_the_map():
     assert "two principal components" in pictures.neighbour_map(points[:9])[1]
 
 
+def test_attention_is_shown_where_the_most_probable_of_several_genres_is_right(tmp_path):
+    classifier, manifest = case(30, labels=("Folk", "Rock"), task="multi")
+    classifier.bundle.slicing = SliceConfig(slice_s=2.0)
+    np.save(tmp_path / "x.npy", np.full((30, 128, 100), -40, dtype=np.float32))
+    paths = [f"{tmp_path / 'x.npy'}#{i}" for i in range(30)]
+    tracks = [dataclasses.replace(t, path=p) for t, p in zip(manifest.tracks, paths, strict=True)]
+    both = np.tile([3.0, 2.0], (4, 1)).astype(np.float32)
+    for old, new in zip(manifest.tracks, paths, strict=True):
+        classifier.outcomes[new] = dataclasses.replace(
+            classifier.outcomes.pop(old.path),
+            logits=both,
+            attention_frequency=np.tile(np.linspace(0, 1, 64, dtype=np.float32), (4, 1)),
+        )
+    result = evaluate(classifier, manifest.replace(tracks), n_bootstrap=20, out=tmp_path / "r")
+    (example,) = result.attention.examples
+    assert example.row.predicted == "Folk|Rock"
+    assert "Folk" in example.row.track.labels
+
+
 def test_the_attention_is_drawn_over_the_music_that_it_weighs(tmp_path):
     classifier, manifest = case(30, labels=("Folk", "Rock"))
     classifier.bundle.slicing = SliceConfig(slice_s=2.0)

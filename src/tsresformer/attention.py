@@ -49,18 +49,18 @@ class Looked:
     def _examples(
         self, bundle: Bundle, scored: Sequence[TrackResult]
     ) -> Iterator[AttentionExample]:
-        """The most confident right predictions, each of another genre."""
-        right = [
-            (float(row.probabilities.max()), i)
+        """The most confident right predictions, each of another genre, the most probable one."""
+        best = [
+            (float(row.probabilities.max()), i, bundle.labels[int(row.probabilities.argmax())])
             for i, row in enumerate(scored)
-            if row.probabilities is not None and row.predicted in row.track.labels
+            if row.probabilities is not None
         ]
         shown: set[str] = set()
-        for _, i in sorted(right, key=lambda item: (-item[0], item[1])):
+        for _, i, genre in sorted(best, key=lambda item: (-item[0], item[1])):
             if len(shown) == N_EXAMPLES:
                 return
-            if scored[i].predicted not in shown:
-                shown.add(scored[i].predicted)
+            if genre in scored[i].track.labels and genre not in shown:
+                shown.add(genre)
                 yield from self._example(bundle, scored[i], i)
 
     def _example(self, bundle: Bundle, row: TrackResult, i: int) -> Iterator[AttentionExample]:

@@ -33,10 +33,17 @@ MCNEMAR_WARNING = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said of one track."""
+    """What a model said of one track.
+
+    Attributes
+    ----------
+    predicted : the genre, or several joined by ``|``
+    best : the most probable of them
+    """
 
     label: str
     predicted: str
+    best: str
     group: str
     confidence: float
     n_slices: int
@@ -44,8 +51,8 @@ class Answer:
 
     @property
     def right(self) -> bool:
-        """Whether the prediction is one of the labels."""
-        return self.predicted in self.label.split("|")
+        """Whether the most probable genre is one of the labels, as `top_1_accuracy` counts."""
+        return self.best in self.label.split("|")
 
 
 @dataclass(frozen=True)
@@ -96,12 +103,14 @@ def answers_of(rows: Sequence[Mapping[str, str]]) -> dict[str, Answer]:
     answers = {}
     for row in rows:
         if row["predicted"]:
-            likely = [float(value) for name, value in row.items() if name.startswith("p_")]
+            likely = {name: float(row[f"p_{name}"]) for name in row["predicted"].split("|")}
+            best = max(likely, key=lambda name: likely[name])
             answers[row["track_id"]] = Answer(
                 row["label"],
                 row["predicted"],
+                best,
                 row["group"] or f"(track {row['track_id']})",
-                max(likely),
+                likely[best],
                 int(row["n_slices"]),
                 int(row["n_slices_right"]),
             )
