@@ -30,7 +30,7 @@ from tsresformer.models.ts_resformer import Output
 from tsresformer.slicing import n_slice_frames, probabilities
 from tsresformer.store import FeatureStore
 from tsresformer.training.data import SliceBatches
-from tsresformer.training.run import Run, rows_key
+from tsresformer.training.run import Run, rows_key, without_heard
 from tsresformer.training.teachers import BATCH_SLICES, track_logits
 
 PARITY = 1e-4
@@ -107,8 +107,7 @@ def export(
         temperature=calibration.pop("temperature"),
         unsure_below=calibration.pop("unsure_below"),
         training={
-            **{key: value for key, value in run.record.items() if key not in _LOCAL},
-            "teachers": [_without_heard(teacher) for teacher in run.record["teachers"]],
+            **{k: v for k, v in without_heard(run.record).items() if k not in _LOCAL},
             "n_training_tracks": len(run.record["training_tracks"]),
             "heard": _heard(run, manifest),
             "calibrated_on": _marks(manifest, run.record["development_tracks"]),
@@ -141,13 +140,13 @@ _LOCAL = ("manifest", "store", "training_tracks", "development_tracks", "format"
 
 
 def _heard(run: Run, manifest: Manifest) -> list[str]:
-    """Marks of the tracks that weights, epoch or calibration were fitted to, teachers included."""
+    """Marks of the tracks that weights, epoch or calibration were fitted to.
+
+    Those of the teachers and of the bundle that the run started from are among them.
+    """
     own = _marks(manifest, [*run.record["training_tracks"], *run.record["development_tracks"]])
-    return sorted({*own, *(mark for t in run.record["teachers"] for mark in t["heard"])})
-
-
-def _without_heard(teacher: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in teacher.items() if key != "heard"}
+    others = [run.record["init"] or {}, *run.record["teachers"]]
+    return sorted({*own, *(mark for other in others for mark in other.get("heard", ()))})
 
 
 def _marks(manifest: Manifest, track_ids: Iterable[str]) -> list[str]:

@@ -104,6 +104,7 @@ def train(
             refit=refit,
             devices=devices,
             nodes=nodes,
+            say=lambda text: warn(f"warning: {text}"),
         )
     except KeyboardInterrupt:
         warn("interrupted: the same command with --resume goes on after the last finished epoch")

@@ -16,7 +16,7 @@ import re
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,15 @@ from tsresformer.training.callbacks import AtomicCheckpoints, Epochs, ProgressBa
 from tsresformer.training.data import SliceBatches
 from tsresformer.training.module import GenreModule
 from tsresformer.training.processes import Processes
-from tsresformer.training.run import RECIPE, Run, hold, read_checkpoint, rows_key
-from tsresformer.training.teachers import check_teachers, soft_targets
+from tsresformer.training.run import (
+    RECIPE,
+    Run,
+    hold,
+    read_checkpoint,
+    rows_key,
+    without_heard,
+)
+from tsresformer.training.teachers import check_teachers, n_learned, soft_targets
 from tsresformer.workers import n_threads
 
 STATISTICS_TRACKS = 512
@@ -69,6 +76,7 @@ def fit(
     devices: int = 1,
     nodes: int = 1,
     progress: bool = True,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Run:
     """Train on a manifest's training split; select on a development fold cut out of it.
 
@@ -87,6 +95,7 @@ def fit(
         again and takes its part of every batch
     nodes : machines, which share the run folder; each is given NODE_RANK and MASTER_ADDR, or is
         started by torchrun
+    say : told what a reader of the run's numbers must know
 
     Raises
     ------
@@ -120,6 +129,8 @@ def fit(
     with hold(out):
         run = Run.begin(out, record, resume=resume)
         if not run.finished:
+            for text in _cautions(plan, initial):
+                say(text)
             run.write_left_out(plan.left_out)
             _soften(plan, manifest, progress=progress)
             _train(run, plan, network, initial, processes, progress=progress)
@@ -246,10 +257,7 @@ def _plan(
         "datasets": sorted({t.dataset for t in candidates if t.dataset}),
         "licences": sorted({t.licence for t in candidates if t.licence}),
         "init": _origin(initial) if initial else None,
-        "teachers": [
-            {**_origin(teacher), "heard": teacher.record["training"].get("heard", [])}
-            for teacher in teachers
-        ],
+        "teachers": [_origin(teacher) for teacher in teachers],
         "refit": _calibration_of(recipe) if recipe else None,
         "training_tracks": [t.track_id for t in kept],
         "development_tracks": [t.track_id for t in held_out],
@@ -277,9 +285,8 @@ def _check_recipe(recipe: Bundle, record: dict[str, Any]) -> None:
     """Refuse to refit with anything but what the bundle was trained with."""
     was, now = (
         {
-            **known,
+            **without_heard(known),
             "config": resolved(Config(**known["config"])),  # a key of today may have been unknown
-            "teachers": [{**teacher, "heard": None} for teacher in known["teachers"]],
         }
         for known in (recipe.record["training"], record)
     )
@@ -288,6 +295,18 @@ def _check_recipe(recipe: Bundle, record: dict[str, Any]) -> None:
         raise TrainingError(
             f"{recipe.path}: was trained with other things than are given now: "
             f"{', '.join(changed)}; a refit repeats its recipe"
+        )
+
+
+def _cautions(plan: _Plan, initial: Bundle | None) -> Iterator[str]:
+    """What a reader of the run's numbers must know."""
+    held_out = plan.development.tracks if plan.development else []
+    known = n_learned(initial, held_out) if initial else 0
+    if initial and known:
+        yield (
+            f"{initial.path}: has learned from {known:,} of the {len(held_out):,} tracks of the "
+            "development fold, so its score will be too high; start from a bundle that was trained "
+            "with the same manifest, train.dev_fraction and train.dev_seed"
         )
 
 
@@ -318,7 +337,7 @@ def _left_out(manifest: Manifest, store: FeatureStore) -> Iterator[tuple[str, st
 
 
 def _origin(bundle: Bundle) -> dict[str, Any]:
-    """Where a fine-tuned network comes from, with all data that it has learned from."""
+    """A bundle that a network is made from, with all data and tracks that it has learned from."""
     training = bundle.record["training"]
     sources = (training, training.get("init") or {})
     return {
@@ -328,6 +347,7 @@ def _origin(bundle: Bundle) -> dict[str, Any]:
             key: sorted({name for source in sources for name in source.get(key, ())})
             for key in ("datasets", "licences")
         },
+        "heard": training.get("heard", []),
     }
 
 

@@ -106,7 +106,8 @@ class Run:
 
     def _unchanged(self, record: Mapping[str, Any]) -> Run:
         """Return this run if `record` describes the same."""
-        changed = [key for key in IDENTITY if self.record.get(key) != record[key]]
+        was, now = without_heard(self.record), without_heard(record)
+        changed = [key for key in IDENTITY if was.get(key) != now[key]]
         names = [IDENTITY[key] for key in changed]
         if "config" in changed:
             keys = _differing(self.record["config"], record["config"])
@@ -252,6 +253,23 @@ def best_epoch(history: Sequence[dict[str, float]]) -> dict[str, float]:
 def rows_key(manifest: Manifest) -> str:
     """Hash of what training reads from a manifest's rows besides the features."""
     return sha256_json([[t.track_id, t.label, t.split, t.group] for t in manifest.tracks])
+
+
+def without_heard(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says, its other bundles without the marks of the tracks that they have heard.
+
+    Their hashes tell them apart, and a run of an older version has no marks of `init`.
+    """
+
+    def plain(bundle: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in bundle.items() if key != "heard"}
+
+    initial = record.get("init")
+    return {
+        **record,
+        "init": plain(initial) if initial else None,
+        "teachers": [plain(teacher) for teacher in record["teachers"]],
+    }
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -50,14 +50,18 @@ def check_teachers(
                 f"{teacher.path}: was trained on other features than the store holds; name "
                 "teachers that were trained on this store"
             )
-        learned = set(teacher.record["training"].get("heard", ()))
-        learned -= set(teacher.record["training"].get("calibrated_on", ()))
-        known = sum(track_mark(track.track_id, track.group) in learned for track in development)
-        if known:
+        if known := n_learned(teacher, development):
             raise TrainingError(
                 f"{teacher.path}: was trained on {known} tracks of this run's development fold; "
                 "train it with the same manifest, train.dev_fraction and train.dev_seed"
             )
+
+
+def n_learned(bundle: Bundle, tracks: Sequence[Track]) -> int:
+    """Number of tracks that a bundle's weights were fitted to, not only its calibration."""
+    training = bundle.record["training"]
+    learned = set(training.get("heard", ())) - set(training.get("calibrated_on", ()))
+    return sum(track_mark(track.track_id, track.group) in learned for track in tracks)
 
 
 def soft_targets(
