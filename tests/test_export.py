@@ -17,6 +17,7 @@ from tsresformer.config import FeatureConfig, ModelConfig
 from tsresformer.errors import BundleError
 from tsresformer.export import to_onnx
 from tsresformer.models.ts_resformer import TSResformer
+from tsresformer.store import FeatureStore
 
 pytestmark = pytest.mark.torch
 
@@ -105,6 +106,17 @@ def test_a_moved_manifest_can_be_named(tiny_run, tmp_path, tiny_bundle):
         with pytest.raises(BundleError, match=message):
             export_module.export(tiny_run / "run", tmp_path / "c.bundle", manifest=other)
     assert not (tmp_path / "c.bundle").exists()
+
+
+def test_a_store_of_other_features_does_not_calibrate(tiny_run, tmp_path):
+    store = tiny_run / "store"
+    record = json.loads((store / "store.json").read_text())
+    record["features"]["hop_length"] *= 2
+    with pytest.raises(BundleError, match=r"store: holds other features than .*run was .*--store"):
+        export_module.export(
+            tiny_run / "run", tmp_path / "b.bundle", store=FeatureStore(store, record)
+        )
+    assert not (tmp_path / "b.bundle").exists()
 
 
 def test_a_compact_graph_has_half_the_size_and_nearly_the_same_outputs():

@@ -66,8 +66,8 @@ def export(
 
     Raises
     ------
-    BundleError : the exported network differs from the trained one, `out` exists, or `manifest`
-        has other labels, splits or groups
+    BundleError : the exported network differs from the trained one, `out` exists, `manifest` has
+        other labels, splits or groups, or `store` other features
     TrainingError : the run is damaged or has no finished epoch
     """
     run = run if isinstance(run, Run) else Run.load(run)
@@ -79,6 +79,11 @@ def export(
         raise BundleError(
             f"{manifest.path}: its tracks, labels, splits or groups are not those that "
             f"{run.folder} was trained with; name that manifest with --manifest"
+        )
+    if store.features != run.features:
+        raise BundleError(
+            f"{store.folder}: holds other features than {run.folder} was trained on; name the "
+            "store of that training with --store"
         )
     network = _network(run)
     on_step("exporting the network to ONNX")
