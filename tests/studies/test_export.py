@@ -2,7 +2,9 @@
 
 import csv
 import gzip
+import itertools
 import re
+import shlex
 from xml.etree import ElementTree
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from tsresformer.cli import run as command_line
 from tsresformer.compare import Side
 from tsresformer.errors import ManifestError, StudyError
-from tsresformer.studies.export import export_results
+from tsresformer.studies.export import _command, export_results
 from tsresformer.studies.plan import load_study
 from tsresformer.studies.results import Results
 from tsresformer.studies.runner import run_study
@@ -117,6 +119,18 @@ def test_the_text_shows_every_picture_and_the_command(results, tmp_path):
         root = ElementTree.parse(out / name).getroot()
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert "background: #ffffff" in root.attrib["style"]
+
+
+@pytest.mark.parametrize("name", ["models", "leak_audit"])
+def test_the_command_runs_the_very_study(name, tmp_path):
+    overrides = ["train.epochs=3", "study.seeds=[2, 0]", 'study.protocols=["official"]']
+    if name == "leak_audit":
+        overrides = ["study.folds=all", "study.config=paper"]
+    record = load_study(name, overrides).record()
+    words = shlex.split(_command(Results(tmp_path, record)))
+    given = [word for before, word in itertools.pairwise(words) if before == "--set"]
+    assert len(given) == len(overrides)
+    assert load_study(name, given).record() == record
 
 
 def test_nothing_is_overwritten(results, tmp_path, capsys):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import re
 import shlex
 import shutil
@@ -17,12 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tsresformer.config import resolved
 from tsresformer.errors import StudyError
 from tsresformer.files import check_writable, fsync_folder, sha256_file, write_sealed
 from tsresformer.report.pictures import Picture
 from tsresformer.spreadsheet import write_rows
 from tsresformer.studies.page import draw, write_page
-from tsresformer.studies.plan import shipped_studies
+from tsresformer.studies.plan import OVERRIDABLE, load_study, shipped_studies
 from tsresformer.studies.results import RECORD, Results
 from tsresformer.studies.tables import Point, markdown, write_tables
 
@@ -126,11 +128,18 @@ def _readme(results: Results, found: Sequence[Point], drawn: Sequence[Picture]) 
 
 
 def _command(results: Results) -> str:
-    """The command that runs the study again."""
+    """The command that runs the study again; of a study of one's own, the file is the reader's."""
     name = str(results.record["name"])
-    words = ["tsresformer", "study", "run", name if name in shipped_studies() else f"{name}.toml"]
+    shipped = name in shipped_studies()
+    overrides = list(results.record["overrides"])
+    if shipped:
+        ran, ships = resolved(results.plan), resolved(load_study(name).plan)
+        overrides += [  # JSON is TOML for all of these
+            f"study.{key}={json.dumps(ran[key])}" for key in OVERRIDABLE if ran[key] != ships[key]
+        ]
+    words = ["tsresformer", "study", "run", name if shipped else f"{name}.toml"]
     words += ["--manifest", "MANIFEST", "--store", "STORE", "-o", "RESULTS"]
-    words += [word for text in results.record["overrides"] for word in ("--set", text)]
+    words += [word for text in overrides for word in ("--set", text)]
     return shlex.join(words)
 
 
