@@ -115,31 +115,41 @@ def _point(results: Results, cells: Sequence[Mapping[str, Any]]) -> Point:
 
 
 def contrasts(results: Results, found: Sequence[Point]) -> list[Contrast]:
-    """Compare the points with the study's reference; Holm over those of one protocol."""
-    pairs = []
-    for reference in found:
-        axis = next(
-            (a for a, v in results.plan.reference.items() if _place(reference, a) == str(v)), None
-        )
-        if axis is None:
-            continue
-        rest = _without(reference, axis)
-        rivals = [p for p in found if p is not reference and _without(p, axis) == rest]
-        gaps = [difference(reference.track, point.track) for point in rivals]
-        for point, gap, p_holm in zip(rivals, gaps, holm([g.p for g in gaps]), strict=True):
-            only = _discordant(reference, point) if axis != "protocol" else None
-            pairs.append(
-                Contrast(
-                    point,
-                    reference,
-                    gap,
-                    difference(reference.slice, point.slice),
-                    p_holm,
-                    only,
-                    mcnemar(*only) if only else math.nan,
-                )
+    """Compare the points with the study's reference; Holm over all those of one protocol.
+
+    Where the protocols themselves are compared, over all.
+    """
+    pairs = [
+        (axis, reference, point, difference(reference.track, point.track))
+        for axis, value in results.plan.reference.items()
+        for reference in found
+        if _place(reference, axis) == str(value)
+        for point in found
+        if point is not reference and _without(point, axis) == _without(reference, axis)
+    ]
+    families: dict[str, list[int]] = {}
+    for i, (axis, _, point, _) in enumerate(pairs):
+        families.setdefault("" if axis == "protocol" else point.protocol, []).append(i)
+    p_holm = {
+        i: p
+        for family in families.values()
+        for i, p in zip(family, holm([pairs[i][3].p for i in family]), strict=True)
+    }
+    compared = []
+    for i, (axis, reference, point, gap) in enumerate(pairs):
+        only = _discordant(reference, point) if axis != "protocol" else None
+        compared.append(
+            Contrast(
+                point,
+                reference,
+                gap,
+                difference(reference.slice, point.slice),
+                p_holm[i],
+                only,
+                mcnemar(*only) if only else math.nan,
             )
-    return pairs
+        )
+    return compared
 
 
 def _place(point: Point, axis: str) -> str:

@@ -1,0 +1,71 @@
+"""A study's tables: what is compared with what, and how p-values are corrected."""
+
+import numpy as np
+import pytest
+
+from tsresformer.bootstrap import Interval, Shares
+from tsresformer.compare import Answer, holm
+from tsresformer.studies.plan import load_study
+from tsresformer.studies.results import Results
+from tsresformer.studies.tables import Point, contrasts
+
+GROUPS = tuple(f"artist{i // 3}" for i in range(60))
+
+
+def point(values, protocol, right):
+    """A point of the grid; `right` says which of 60 tracks it gets right."""
+    answers = {
+        f"t{i}": Answer("a", "a" if hit else "b", "a" if hit else "b", GROUPS[i], 0.9, 1, int(hit))
+        for i, hit in enumerate(right)
+    }
+    shares = Shares(np.asarray(right, dtype=float), np.ones(60), GROUPS)
+    none = Interval(shares.value, np.nan, np.nan)
+    return Point(
+        values=values, protocol=protocol, title="", leaks=False, n_tracks=60,
+        accuracies=(shares.value,), track=shares, slice=shares, accuracy=none,
+        slice_accuracy=none, answers=(answers,), train_s=1.0, params=None, macs=None, cells=(),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def grid(study_file, tmp_path):
+    """A study of four counts of layers with two fronts, under two protocols, and its points."""
+
+    def make(reference):
+        text = (
+            'protocols = ["artist-kfold", "official"]\n'
+            f'reference = {reference}\n[axes]\n"model.n_layers" = [1, 2, 3, 4]\n'
+            '[axes.front]\nplain = { "model.attention" = "none" }\nse = {}\n'
+        )
+        study = load_study(study_file(text))
+        draw = np.random.default_rng(0)
+        found = [
+            point({"model.n_layers": str(n), "front": front}, protocol, right)
+            for protocol in study.plan.protocols
+            for n in (1, 2, 3, 4)
+            for front, share in (("plain", 0.5), ("se", 0.5 + 0.06 * n))
+            for right in [draw.random(60) < share]
+        ]
+        return Results(tmp_path, study.record()), found
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("reference", "family", "n"),
+    [
+        ('{ front = "plain" }', lambda c: c.point.protocol, 4),
+        ('{ "model.n_layers" = "1" }', lambda c: c.point.protocol, 6),
+        ('{ protocol = "official" }', lambda c: "all", 8),
+    ],
+)
+def test_holm_is_over_all_comparisons_of_a_protocol(grid, reference, family, n):
+    compared = contrasts(*grid(reference))
+    families = {family(c): [d for d in compared if family(d) == family(c)] for c in compared}
+    assert len(families) == (1 if n == 8 else 2)
+    for members in families.values():
+        assert len(members) == n
+        ps = [c.track.p for c in members]
+        assert len(set(ps)) > 1
+        assert [c.p_holm for c in members] == pytest.approx(holm(ps))
+    assert all(c.point.label != c.reference.label or n == 8 for c in compared)
