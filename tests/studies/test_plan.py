@@ -113,6 +113,20 @@ def test_tuning_gives_every_variant_as_many_trials():
 
 
 @pytest.mark.parametrize(
+    "override", ["train.learning_rate=5e-4", "train . batch_size = 4", "train={}"]
+)
+def test_what_trials_choose_cannot_be_set_for_all_of_them(study_file, override):
+    path = study_file(
+        "[axes.model]\na = {}\nb = {}\n[tuning]\ntrials = 2\n"
+        'space = { "train.learning_rate" = [2e-3, 1e-3] }\n'
+        '[tuning.own]\nb = { "train.batch_size" = [8, 16] }'
+    )
+    with pytest.raises(StudyError, match=rf"quick: --set {override}: is tuned by this study"):
+        load_study(path, [override])
+    assert load_study(path, ["train.epochs=1"]).overrides
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ('[axes]\n"model.atention" = ["se"]', r"model: unknown key atention \(did you mean 'att"),

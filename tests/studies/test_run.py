@@ -338,6 +338,25 @@ def test_classical_models_are_cells_like_all_others(noisy, study_file, tmp_path)
         assert row["params"] == ""
 
 
+def test_each_trial_is_scored_on_statistics_of_its_own(noisy, study_file, tmp_path):
+    path = study_file(
+        "protocols = ['official']\n[axes.model]\nknn = { 'classical.model' = 'knn' }\n"
+        "[tuning]\ntrials = 4\n[tuning.space]\n'classical.statistics' = ['mfcc', 'bands']\n"
+        "'classical.neighbours' = [1, 9]\n"
+    )
+    outcome = start(noisy, path, tmp_path / "r")
+    (file,) = (outcome.results.folder / "tuning").iterdir()
+    study, (cell,) = load_study(path), load_study(path).cells
+    manifest, store = Manifest.read(noisy / "m.csv"), FeatureStore.open(noisy / "store")
+    scores = []
+    for trial in json.loads(file.read_text())["trials"]:
+        spec = study.spec(cell, trial["settings"])
+        fold = classical.Fold(spec, manifest, store, "validation")
+        scores.append(classical.development_accuracy(fold, spec.classical, 0))
+        assert trial["dev_score"] == scores[-1]
+    assert len(set(scores)) > 1
+
+
 @pytest.fixture(scope="module")
 def whole(noisy, tmp_path_factory):
     """The file of a study of two networks, and the results of a run that nothing stopped."""

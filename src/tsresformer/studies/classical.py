@@ -64,9 +64,21 @@ def _summary(curves: Float) -> Float:
 
 
 class Fold:
-    """The training, development and test tracks of one part, and their statistics."""
+    """The training, development and test tracks of one part, and their statistics.
 
-    def __init__(self, spec: Spec, manifest: Manifest, store: FeatureStore, split: str) -> None:
+    Parameters
+    ----------
+    like : a fold of which statistics are taken over, if they are of the same kind and store
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        manifest: Manifest,
+        store: FeatureStore,
+        split: str,
+        like: Fold | None = None,
+    ) -> None:
         if parse_protocol(manifest.protocol).leaks:
             raise StudyError(
                 "a classical model sees whole tracks, so a split of slices says nothing of it"
@@ -82,6 +94,8 @@ class Fold:
         )
         self.test = [t for t in manifest.in_split(split) if t.track_id in usable]
         self._known: dict[str, Float] = {}
+        if like is not None and (like.kind, like.store) == (self.kind, store):
+            self._known = like._known
 
     def matrix(self, tracks: Sequence[Track]) -> Float:
         """Statistics (n_tracks, d)."""

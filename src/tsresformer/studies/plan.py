@@ -249,7 +249,19 @@ class Study:
             raise StudyError(f"study {self.name}: {axes}: cell {cell.name}: {error}") from None
 
     def check(self) -> None:
-        """Resolve every cell and every trial once, so that no typing error waits for its turn."""
+        """Resolve every cell and every trial once, so that no typing error waits for its turn.
+
+        Raises
+        ------
+        StudyError : a key or value that is not taken, or an override that all trials would share
+        """
+        for text in self.overrides:
+            key = ".".join(part.strip() for part in text.partition("=")[0].split("."))
+            if any(f"{tuned}.".startswith(f"{key}.") for tuned in self._tuned_keys()):
+                raise StudyError(
+                    f"study {self.name}: --set {text}: is tuned by this study, whose trials would "
+                    "all have that one value; leave it out, or change the table [tuning] of a copy"
+                )
         for cell in self.cells:
             self.spec(cell)
             if self.plan.tuning:
@@ -265,6 +277,12 @@ class Study:
             "overrides": list(self.overrides),
             "specs": sha256_json([self.spec(cell).record() for cell in cells]),
         }
+
+    def _tuned_keys(self) -> set[str]:
+        """The keys that trials set."""
+        tuning = self.plan.tuning
+        spaces = [tuning.space, *tuning.own.values()] if tuning else []
+        return {key for space in spaces for key in space}
 
     def _points(self) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
         """Every point of the grid: label of each axis, and its settings."""

@@ -309,7 +309,7 @@ class _Runner:
             manifest = self._data.thinned(protocol, spec.data.fraction)
             store = self._data.store_of(spec.features, self._n_workers)
             if spec.classical is not None:
-                fold = fold or classical.Fold(spec, manifest, store, held_out(manifest))
+                fold = classical.Fold(spec, manifest, store, held_out(manifest), like=fold)
                 seed = spec.config.seed
                 score = classical.development_accuracy(fold, spec.classical, seed)
             else:
