@@ -8,6 +8,7 @@ from tsresformer.bundle import GRAPH, Bundle
 from tsresformer.card import publish
 from tsresformer.errors import BundleError
 from tsresformer.evaluation import evaluate
+from tsresformer.manifest import Manifest
 
 pytestmark = pytest.mark.torch
 
@@ -34,6 +35,17 @@ def test_a_published_card_holds_the_numbers_of_the_report(tiny_bundle, report, t
     before = Bundle.load(tiny_bundle)
     assert (bundle.path / GRAPH).read_bytes() == before.graph.read_bytes()
     assert (bundle.name, bundle.temperature) == (before.name, before.temperature)
+
+
+def test_the_numbers_of_one_artist_have_no_interval(tiny_bundle, tiny_run, tmp_path):
+    manifest = Manifest.read(tiny_run / "m.csv")
+    one = next(t.group for t in manifest.in_split("test"))
+    alone = manifest.replace(t for t in manifest.tracks if t.group == one)
+    evaluate(tiny_bundle, alone, out=tmp_path / "report", n_bootstrap=10)
+    card = publish(tiny_bundle, tmp_path / "report", tmp_path / "p.bundle").card()
+    accuracy = json.loads((tmp_path / "report" / "metrics.json").read_text())["track"]["accuracy"]
+    assert accuracy["low"] is None
+    assert f"| accuracy | {accuracy['value']:.3f} | undefined |" in card
 
 
 def test_a_report_of_another_bundle_is_refused(tiny_bundle, report, tmp_path):

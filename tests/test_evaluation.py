@@ -248,6 +248,17 @@ def test_precomputed_features_must_be_the_bundles():
     assert evaluate(same, manifest, **QUICK).track.n_items == 10
 
 
+@pytest.mark.parametrize("scales", [("log", "pcen"), ("pcen", "log")])
+def test_precomputed_features_on_another_scale_are_refused_with_the_scale(scales):
+    theirs, ours = (FeatureConfig(scale=scale) for scale in scales)
+    classifier, manifest = case(10)
+    manifest = manifest.replace(
+        dataclasses.replace(t, features=canonical_features(theirs)) for t in manifest.tracks
+    )
+    with pytest.raises(BundleError, match=rf"\(scale {scales[0]} in .*, {scales[1]} in the bun"):
+        evaluate(FakeClassifier(classifier.outcomes, features=ours), manifest, **QUICK)
+
+
 def test_nothing_scored_is_an_error_with_the_first_reason():
     _, manifest = case(3)
     failing = FakeClassifier({t.path: AudioError(t.path, "is empty") for t in manifest.tracks})

@@ -154,8 +154,10 @@ def _evaluation(split: str, metrics: Mapping[str, Any]) -> Iterator[str]:
     yield "| metric | value | 95 % interval |\n|---|---|---|"
     for name, entry in metrics["track"].items():
         if isinstance(entry, dict) and entry.get("value") is not None:
-            value = f"{entry['value']:.3f} | {entry['low']:.3f} to {entry['high']:.3f}"
-            yield f"| {name.replace('_', ' ')} | {value} |"
+            ends = "undefined"  # there is no interval over one artist
+            if entry["low"] is not None:
+                ends = f"{entry['low']:.3f} to {entry['high']:.3f}"
+            yield f"| {name.replace('_', ' ')} | {entry['value']:.3f} | {ends} |"
     yield ""
     yield "| genre | tracks | precision | recall | F1 |\n|---|---|---|---|---|"
     for row in metrics["per_class"]:

@@ -19,7 +19,7 @@ from tsresformer.attention import Looked
 from tsresformer.bootstrap import summarise
 from tsresformer.bundle import Bundle, track_mark
 from tsresformer.classifier import Classifier, TrackScores
-from tsresformer.config import resolved, suggestion
+from tsresformer.config import suggestion
 from tsresformer.errors import AudioError, BundleError, ManifestError
 from tsresformer.files import check_writable, sha256_json
 from tsresformer.manifest import Manifest, Track, listed, printable
@@ -127,7 +127,7 @@ def _check_features(bundle: Bundle, manifest: Manifest) -> None:
     """Refuse precomputed log-mels that were not made as the bundle's network expects them."""
     if manifest.features is None or manifest.features == bundle.features:
         return
-    theirs, ours = resolved(manifest.features), resolved(bundle.features)
+    theirs, ours = dict(manifest.features), dict(bundle.features)
     differing = [
         f"{key} {theirs[key]} in the manifest, {ours[key]} in the bundle"
         for key in ours
