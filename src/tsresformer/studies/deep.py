@@ -25,14 +25,18 @@ def train(config: Config, manifest: Manifest, store: FeatureStore, work: Path) -
     """Train, or go on with the training that an interruption left, in a folder of its own.
 
     The folder is named after all that the training depends on, so that a trial of the tuning and
-    the cell that uses its settings are one training.
+    the cell that uses its settings are one training. Where the files lie is not part of it, but a
+    training does not go on with files that have moved: it begins anew.
     """
     from tsresformer.training.fit import fit
-    from tsresformer.training.run import rows_key
+    from tsresformer.training.run import Run, rows_key
 
     features = resolved(store.features)
     key = sha256_json([resolved(config), features, rows_key(manifest), store.key])
     folder = work / key[:16]
+    begun = (folder / "run.json").is_file()
+    if begun and Run.load(folder).record["manifest_key"] != manifest.key():
+        discard([folder])
     fit(config, manifest, store, folder, resume=True, progress=False)
     return folder
 

@@ -1,0 +1,42 @@
+"""Trainings of a study's networks: what becomes of one that was interrupted."""
+
+import shutil
+
+import pytest
+
+from studies_of import TINY
+from tsresformer.config import load_config
+from tsresformer.manifest import Manifest
+from tsresformer.store import FeatureStore
+from tsresformer.studies import deep
+from tsresformer.training.module import GenreModule
+from tsresformer.training.run import Run
+
+pytestmark = pytest.mark.torch
+
+
+def test_a_training_whose_files_have_moved_begins_anew(noisy, tmp_path, monkeypatch):
+    config = load_config("ts_resformer", [f"{key}={value!r}" for key, value in TINY.items()])
+    manifest, store = Manifest.read(noisy / "m.csv"), FeatureStore.open(noisy / "store")
+    step = GenreModule.training_step
+
+    def killed(self, batch, number):
+        if self.current_epoch == 1:
+            raise MemoryError
+        return step(self, batch, number)
+
+    monkeypatch.setattr(GenreModule, "training_step", killed)
+    with pytest.raises(MemoryError):
+        deep.train(config, manifest, store, tmp_path / "work")
+    monkeypatch.setattr(GenreModule, "training_step", step)
+    (begun,) = (tmp_path / "work").iterdir()
+    assert len(Run.load(begun).history()) == 1
+
+    (tmp_path / "moved").mkdir()
+    for name in ("m.csv", "x.npy"):
+        shutil.copy(noisy / name, tmp_path / "moved" / name)
+    moved = Manifest.read(tmp_path / "moved" / "m.csv")
+    run = Run.load(deep.train(config, moved, store, tmp_path / "work"))
+    assert run.finished
+    assert len(run.history()) == TINY["train.epochs"]
+    assert run.record["manifest_key"] == moved.key() != manifest.key()
