@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bands import FEATURES, config
+from bands import config
 from tsresformer.cli import run as command_line
 from tsresformer.errors import BundleError, ConfigError, SplitError, StoreError, TrainingError
 from tsresformer.export import export
@@ -138,18 +138,10 @@ def test_micro_batches_change_nothing_that_batch_norm_does_not(bands, tmp_path, 
     monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", frozen)
     settings = config("model.encoder_dropout=0.0", "model.head_dropout=0.0", "train.epochs=2")
     whole = fit(settings, *bands, tmp_path / "8", progress=False)
-    monkeypatch.setattr(fit_module, "_micro_batch", lambda network, training: 2)
+    monkeypatch.setattr(fit_module, "micro_batch", lambda network, training: 2)
     parts = fit(settings, *bands, tmp_path / "2", progress=False)
     for name, value in weights(whole).items():
         np.testing.assert_allclose(weights(parts)[name], value, atol=1e-5, err_msg=name)
-
-
-def test_micro_batch_shrinks_with_the_memory(bands, monkeypatch):
-    plan = fit_module._plan(config(), *bands, None, [])
-    network = fit_module.build_network(config().model, FEATURES, 3)
-    assert fit_module._micro_batch(network, plan.training) == 8
-    monkeypatch.setattr(fit_module, "_free_memory", lambda: 1e3)
-    assert fit_module._micro_batch(network, plan.training) == 2
 
 
 def test_a_loss_that_is_no_number_stops_with_the_batch_named(bands, tmp_path):
@@ -377,19 +369,11 @@ def test_a_large_seed_is_one(bands, tmp_path):
     ).finished
 
 
-def test_free_memory_counts_what_the_cache_would_give_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(fit_module, "MEMORY", tmp_path / "meminfo")
-    assert fit_module._free_memory() > 0
-    (tmp_path / "meminfo").write_text("MemFree:  1 kB\nMemAvailable:   5000 kB\n")
-    assert fit_module._free_memory() == 5000 * 1024
-
-
 def test_a_resumed_run_keeps_its_micro_batch(bands, short_run, tmp_path, monkeypatch):
     folder = shutil.copytree(short_run.folder, tmp_path / "r")
     for name in ("result.json", "last.ckpt"):
         (folder / name).unlink()
-    monkeypatch.setattr(fit_module, "_micro_batch", lambda network, training: 2)
+    monkeypatch.setattr(fit_module, "micro_batch", lambda network, training: 2)
     run = fit(config("train.epochs=1"), *bands, folder, resume=True, progress=False)
     assert run.record["micro_batch"] == 8
     assert_same(weights(run), weights(short_run))

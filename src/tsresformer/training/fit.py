@@ -8,11 +8,7 @@ and, once training is complete, ``result.json``.
 from __future__ import annotations
 
 import contextlib
-import copy
-import ctypes
 import logging
-import os
-import re
 import signal
 import threading
 import warnings
@@ -38,6 +34,7 @@ from tsresformer.splits import OWN_SPLIT, check_groups, development_fold, parse_
 from tsresformer.store import FeatureStore
 from tsresformer.training.callbacks import AtomicCheckpoints, Epochs, ProgressBar, averaging
 from tsresformer.training.data import SliceBatches
+from tsresformer.training.memory import keep_freed_memory, micro_batch
 from tsresformer.training.module import GenreModule
 from tsresformer.training.processes import Processes
 from tsresformer.training.run import (
@@ -53,14 +50,6 @@ from tsresformer.workers import n_threads
 
 STATISTICS_TRACKS = 512
 """Training tracks whose slices give the mean of each band and the overall deviation."""
-
-MEMORY = Path("/proc/meminfo")
-
-MEMORY_SHARE = 0.5
-"""Part of the free memory that a micro-batch's activations may take."""
-
-# Of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def fit(
@@ -113,13 +102,13 @@ def fit(
     plan = _plan(config, manifest, store, initial, [Bundle.load(name) for name in teachers], recipe)
     processes = Processes(devices, nodes)
     torch.set_num_threads(max(1, n_threads() // devices))
-    _keep_freed_memory()
+    keep_freed_memory()
     pl.seed_everything(config.seed % 2**32, verbose=False)
     network = build_network(config.model, store.features, len(plan.vocabulary))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     size = processes.share_of(config.train.batch_size)
     if not size:
-        size = _micro_batch(network, plan.training)
+        size = micro_batch(network, plan.training)
     record = {**plan.record, "micro_batch": size}
     if processes.rank:  # the first process keeps the run folder
         run = Run(Path(out), record)
@@ -395,51 +384,6 @@ def _class_weights(targets: np.ndarray, config: Config) -> torch.Tensor:
         return torch.ones(targets.shape[1])
     weights = 1 / np.maximum(targets.sum(0), 1)
     return torch.from_numpy((weights / weights.mean()).astype(np.float32))
-
-
-def _micro_batch(network: Network, training: SliceBatches) -> int:
-    """Largest part of the batch whose activations fit into memory, found by a trial of two."""
-    batch_size = training.config.train.batch_size
-    saved = 0
-
-    def count(tensor: torch.Tensor) -> torch.Tensor:
-        nonlocal saved
-        saved += tensor.numel() * tensor.element_size()
-        return tensor
-
-    x = torch.zeros(2, training.store.features.n_mels, training.length)
-    trial = copy.deepcopy(network).train()  # batch norms remember what they see
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        trial(x)
-    budget = MEMORY_SHARE * _free_memory()
-    micro_batch = batch_size
-    while micro_batch % 4 == 0 and micro_batch * saved / 2 > budget:
-        micro_batch //= 2
-    return micro_batch
-
-
-def _free_memory() -> float:
-    if torch.cuda.is_available():
-        return float(torch.cuda.mem_get_info()[0])
-    try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", MEMORY.read_text())
-    except OSError:
-        found = None
-    if found:
-        return float(found[1]) * 1024
-    return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep what tensors free, for the rest of the process.
-
-    Otherwise the system takes large blocks back and clears their pages anew in every step, which
-    was a tenth of it. A C library without these settings is left as it is.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _trainer(
