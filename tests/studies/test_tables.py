@@ -1,5 +1,7 @@
 """A study's tables: what is compared with what, and how p-values are corrected."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from tsresformer.bootstrap import Interval, Shares
 from tsresformer.compare import Answer, holm
 from tsresformer.studies.plan import load_study
 from tsresformer.studies.results import Results
-from tsresformer.studies.tables import Point, contrasts
+from tsresformer.studies.tables import Point, contrasts, notes
 
 GROUPS = tuple(f"artist{i // 3}" for i in range(60))
 
@@ -69,3 +71,14 @@ def test_holm_is_over_all_comparisons_of_a_protocol(grid, reference, family, n):
         assert len(set(ps)) > 1
         assert [c.p_holm for c in members] == pytest.approx(holm(ps))
     assert all(c.point.label != c.reference.label or n == 8 for c in compared)
+
+
+def test_a_note_tells_of_batches_that_were_computed_in_parts(grid):
+    results, found = grid('{ front = "plain" }')
+    whole, part, older = (
+        dataclasses.replace(found[0], cells=({"parts": [{"macs": 1, **size}]},))
+        for size in ({"micro_batch": 32}, {"micro_batch": 8}, {})
+    )
+    results.record["cells"] = []
+    assert "Slices computed at once: 8, 32. " in " ".join(notes(results, [whole, part, older]))
+    assert "at once" not in " ".join(notes(results, [whole, older]))

@@ -59,7 +59,7 @@ def test_what_the_first_bundle_has_heard_is_known_of_the_second(otherwise, first
 
 def test_a_bundle_with_the_same_development_fold_is_no_cause_for_caution(bands, first):
     plan = fit_module._plan(QUICK, *bands, first[1], [])
-    assert not list(fit_module._cautions(plan, first[1]))
+    assert not list(fit_module._cautions(plan, first[1], at_once=8))
 
 
 def test_a_run_that_an_older_version_began_is_gone_on_with(otherwise, first, tmp_path):

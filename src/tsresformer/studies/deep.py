@@ -70,6 +70,7 @@ def score(
         "score_s": round(time.monotonic() - begun, 1),
         "params": cost["parameters"],
         "macs": cost["multiply_adds"],
+        "micro_batch": run.record["micro_batch"],
         "n_frames": cost["n_frames"],
         "history": run.history(),
     }

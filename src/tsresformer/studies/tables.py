@@ -282,6 +282,13 @@ def notes(results: Results, found: Sequence[Point]) -> list[str]:
             f"Differences are from {axis} {value}, in points; p by a bootstrap over artists, Holm-"
             f"corrected among the comparisons{'' if axis == 'protocol' else ' of one protocol'}."
         )
+    cells = [cell for point in found for cell in point.cells]
+    sizes = {part.get("micro_batch") for cell in cells for part in cell["parts"]} - {None}
+    if len(sizes) > 1:
+        texts.append(
+            f"Slices computed at once: {', '.join(map(str, sorted(sizes)))}. Batch norms see no "
+            "more; where memory was short, the same seed may give other numbers elsewhere."
+        )
     failed = [cell["cell"] for cell in results.cells() if cell["error"]]
     left = len(results.record["cells"]) - len(results.cells())
     texts += [f"Failed cells: {', '.join(failed)}."] if failed else []

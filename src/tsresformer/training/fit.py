@@ -118,7 +118,8 @@ def fit(
     with hold(out):
         run = Run.begin(out, record, resume=resume)
         if not run.finished:
-            for text in _cautions(plan, initial):
+            at_once = run.record["micro_batch"] * processes.count
+            for text in _cautions(plan, initial, at_once):
                 say(text)
             run.write_left_out(plan.left_out)
             _soften(plan, manifest, progress=progress)
@@ -287,8 +288,15 @@ def _check_recipe(recipe: Bundle, record: dict[str, Any]) -> None:
         )
 
 
-def _cautions(plan: _Plan, initial: Bundle | None) -> Iterator[str]:
-    """What a reader of the run's numbers must know."""
+def _cautions(plan: _Plan, initial: Bundle | None, at_once: int) -> Iterator[str]:
+    """What a reader of the run's numbers must know; `at_once` slices are computed together."""
+    batch_size = plan.training.config.train.batch_size
+    if at_once < batch_size:
+        yield (
+            f"memory is short: a batch of {batch_size} slices is computed by {at_once}, and the "
+            "batch norms see no more at once; with more free memory the same seed gives other "
+            "numbers"
+        )
     held_out = plan.development.tracks if plan.development else []
     known = n_learned(initial, held_out) if initial else 0
     if initial and known:
