@@ -57,7 +57,7 @@ def grid(study_file, tmp_path):
     ("reference", "family", "n"),
     [
         ('{ front = "plain" }', lambda c: c.point.protocol, 4),
-        ('{ "model.n_layers" = "1" }', lambda c: c.point.protocol, 6),
+        ('{ "model.n_layers" = 1 }', lambda c: c.point.protocol, 6),
         ('{ protocol = "official" }', lambda c: "all", 8),
     ],
 )
@@ -82,3 +82,24 @@ def test_a_note_tells_of_batches_that_were_computed_in_parts(grid):
     results.record["cells"] = []
     assert "Slices computed at once: 8, 32. " in " ".join(notes(results, [whole, part, older]))
     assert "at once" not in " ".join(notes(results, [whole, older]))
+
+
+@pytest.mark.parametrize(
+    ("axis", "values", "reference", "label"),
+    [
+        ("data.fraction", "[0.5, 1.0]", "1.0", "1"),
+        ("model.learned_fusion", "[true, false]", "false", "false"),
+        ("model.front_stride", "[[2, 2], [4, 2]]", "[2, 2]", "2-2"),
+    ],
+)
+def test_a_reference_is_any_value_of_its_axis(study_file, tmp_path, axis, values, reference, label):
+    path = study_file(f'[axes]\n"{axis}" = {values}\n[reference]\n"{axis}" = {reference}')
+    study = load_study(path)
+    found = [
+        point(dict(cell.values), cell.protocol, np.arange(60) % (i + 2) > 0)
+        for i, cell in enumerate(study.cells)
+    ]
+    results = Results(tmp_path, {**study.record(), "cells": []})
+    (compared,) = contrasts(results, found)
+    assert compared.reference.values == {axis: label}
+    assert f"Differences are from {axis} {label}, in points" in " ".join(notes(results, found))

@@ -53,7 +53,7 @@ def write_page(
         header=header,
         rows=rows,
         n_names=len(results.plan.axes) + 1,
-        reference=" ".join(str(v) for v in results.plan.reference.values()),
+        reference=" ".join(results.plan.reference_labels.values()),
         contrast_note="A minus sign means that it is worse than the reference. P-values by a "
         "bootstrap over artists; Holm's correction is for the comparisons of one protocol. "
         f"{MCNEMAR_WARNING}; it is of the first seed.",

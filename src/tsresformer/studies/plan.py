@@ -122,10 +122,10 @@ class Plan(Section):
         for name, values in self.axes.items():
             if not values:
                 raise ValueError(f"axis {name} has no values")
-        for axis, value in self.reference.items():
+        for axis, label in self.reference_labels.items():
             known = self.labels(axis)
-            if str(value) not in known:
-                raise ValueError(f"reference {axis} = {value!r} is none of {', '.join(known)}")
+            if label not in known:
+                raise ValueError(f"reference {axis} = {label!r} is none of {', '.join(known)}")
         if self.x is not None and self.x not in self.axes:
             raise ValueError(f"x = {self.x!r} is no axis")
         return self
@@ -135,6 +135,11 @@ class Plan(Section):
         if axis == "protocol":
             return list(self.protocols)
         return [_label(value) for value in self.axes.get(axis, ())]
+
+    @property
+    def reference_labels(self) -> dict[str, str]:
+        """The axis of the reference, and its value as tables name it."""
+        return {axis: _label(value) for axis, value in self.reference.items()}
 
     @property
     def fold_numbers(self) -> tuple[int, ...]:

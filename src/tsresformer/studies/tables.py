@@ -121,9 +121,9 @@ def contrasts(results: Results, found: Sequence[Point]) -> list[Contrast]:
     """
     pairs = [
         (axis, reference, point, difference(reference.track, point.track))
-        for axis, value in results.plan.reference.items()
+        for axis, label in results.plan.reference_labels.items()
         for reference in found
-        if _place(reference, axis) == str(value)
+        if _place(reference, axis) == label
         for point in found
         if point is not reference and _without(point, axis) == _without(reference, axis)
     ]
@@ -277,9 +277,9 @@ def notes(results: Results, found: Sequence[Point]) -> list[str]:
         texts.append(
             "Protocols that leak have tracks or artists on both sides: their accuracy is inflated."
         )
-    for axis, value in results.plan.reference.items():
+    for axis, label in results.plan.reference_labels.items():
         texts.append(
-            f"Differences are from {axis} {value}, in points; p by a bootstrap over artists, Holm-"
+            f"Differences are from {axis} {label}, in points; p by a bootstrap over artists, Holm-"
             f"corrected among the comparisons{'' if axis == 'protocol' else ' of one protocol'}."
         )
     cells = [cell for point in found for cell in point.cells]
