@@ -298,6 +298,15 @@ def test_protocols_that_the_manifest_cannot_serve_stop_it_at_once(
     assert fake.trained == []
 
 
+def test_several_genres_a_track_are_refused_before_the_first_training(
+    noisy, study_file, tmp_path, fake
+):
+    with pytest.raises(StudyError, match=r'scores one genre a track, but cell .* task = "multi"'):
+        start(noisy, study_file("folds = [0]"), tmp_path / "r", 'task="multi"')
+    assert not fake.trained
+    assert not (tmp_path / "r").exists()
+
+
 def test_fractions_of_the_training_tracks_are_nested_and_leave_the_test_alone(noisy, tmp_path):
     data = Data(
         Manifest.read(noisy / "m.csv"), FeatureStore.open(noisy / "store"), tmp_path / "stores"

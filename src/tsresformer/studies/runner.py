@@ -141,6 +141,12 @@ def check_study(study: Study, data: Splits) -> None:
         data.features(spec.features)
         for protocol in cell.parts:
             data.split(protocol)
+        if spec.config.task == "multi":
+            raise StudyError(
+                f"study {study.name}: a study scores one genre a track, but cell {cell.name} has "
+                'task = "multi"; leave it out, or compare reports of such bundles with '
+                "'tsresformer compare'"
+            )
         if cell.protocol == "slice" and spec.config.slicing.windows == "random":
             raise StudyError(
                 f"study {study.name}: the protocol slice assigns fixed slices, but cell "
