@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import mutagen
 import pytest
@@ -14,9 +15,12 @@ from tagged_files import StubClassifier, copied, genres, hashes, make, piece
 from tsresformer.classifier import Prediction
 from tsresformer.errors import TsResformerError
 from tsresformer.tagging import library as library_module
+from tsresformer.tagging.cache import Cache
+from tsresformer.tagging.containers import payload
 from tsresformer.tagging.fields import Field
 from tsresformer.tagging.library import Library, undo
 from tsresformer.tagging.plan import Options
+from tsresformer.tagging.reading import Known
 from tsresformer.tagging.rewrite import Manner
 
 
@@ -140,6 +144,58 @@ def test_after_an_undo_everything_can_be_written_again_without_the_model(root):
     assert (hashes(root), asked) == (after, [])
     assert genres(root / "old.mp3") == ("Old Genre", "Rock")
     assert set(statuses(rows).values()) == {"written"}
+
+
+def test_a_genre_set_by_a_program_that_keeps_size_and_time_is_seen(root):
+    path = root / "a" / "old.flac"
+    file = mutagen.File(path)
+    del file["genre"]
+    file.save(padding=lambda _: 4096)
+    before = path.stat()
+    assert statuses(tag(root, dry_run=True)[0])["a/old.flac"] == "to write"
+    file["genre"] = "Zouk"
+    file.save()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    rows, _, _ = tag(root)
+    assert (rows["a/old.flac"].status, rows["a/old.flac"].before) == ("kept", ("Zouk",))
+    assert genres(path) == ("Zouk",)
+
+
+def test_an_undo_that_keeps_size_and_time_is_seen(root):
+    path, manner = root / "a" / "bare.mp3", Manner(keep_times=True)
+    file = mutagen.File(path)
+    file.add_tags()
+    file["TPE1"] = mutagen.id3.TPE1(encoding=3, text="One")
+    file.save(padding=lambda _: 2048)
+    before = path.stat()
+    _, journal, _ = tag(root, manner=manner)
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert [row.status for row in undo(journal, manner)] == ["restored"]
+    assert statuses(tag(root, manner=manner)[0])["a/bare.mp3"] == "written"
+    assert genres(path) == ("Rock",)
+
+
+def test_a_file_that_is_not_what_the_cache_says_is_left_alone_and_read_again(root):
+    """As on a file system without times of change."""
+    path = root / "a" / "old.flac"
+    tag(root, dry_run=True)
+    with closing(Cache(root / ".tsresformer" / "cache.sqlite")) as cache:
+        known = Known("flac", (), payload(str(path), Field()).audio)
+        cache.remember(str(path), "genre", path.stat(), known)
+    rows, _, _ = tag(root)
+    assert rows["a/old.flac"].status == "changed"
+    assert rows["a/old.flac"].error == "it changed since it was read; run again"
+    assert genres(path) == ("Old Genre",)
+    assert statuses(tag(root)[0])["a/old.flac"] == "kept"
+
+
+def test_all_names_of_a_file_are_tagged_if_links_may_be_broken(root):
+    os.link(root / "old.mp3", root / "linked.mp3")
+    rows, _, _ = tag(root, policy="replace", manner=Manner(break_links=True))
+    assert set(statuses(rows).values()) == {"written"}
+    assert genres(root / "linked.mp3") == genres(root / "old.mp3") == ("Rock",)
 
 
 def test_files_that_were_changed_since_are_not_undone(root):

@@ -18,6 +18,7 @@ from tsresformer.tagging.containers import payload, taggable_format
 from tsresformer.tagging.delta import Delta
 from tsresformer.tagging.fields import Field, open_tag
 from tsresformer.tagging.journal import Journal, read_journal
+from tsresformer.tagging.reading import Known
 from tsresformer.tagging.rewrite import Manner, restore, rewrite
 
 GENRE = Field()
@@ -283,6 +284,22 @@ def test_a_file_that_changes_meanwhile_is_left_alone(originals, library, journal
     (change,) = read_journal(journal.path)
     with pytest.raises(AudioError, match="changed since it was tagged"):
         restore(library, change, Manner())
+
+
+@pytest.mark.parametrize("what", ["values", "audio"])
+def test_a_file_that_is_not_what_was_decided_on_is_left_alone(what, originals, library, journal):
+    path = library / "a.mp3"
+    shutil.copy(originals["mp3-2.3"], path)
+    known = Known("mp3", ("Old Genre",), payload(str(path), GENRE).audio)
+    other = dataclasses.replace(known, **{what: {"values": (), "audio": "0" * 64}[what]})
+    with pytest.raises(AudioError, match="changed since it was read") as caught:
+        rewrite(library, str(path), "mp3", GENRE, ("Rock",), journal, Manner(), other)
+    assert caught.value.status == "changed"
+    assert path.read_bytes() == originals["mp3-2.3"].read_bytes()
+    assert len(os.listdir(library)) == 2
+    assert journal.path is None
+    rewrite(library, str(path), "mp3", GENRE, ("Rock",), journal, Manner(), known)
+    assert genres(path) == ("Rock",)
 
 
 @pytest.mark.parametrize("pieces", [((0, 100),), ((0, 10**9),), ((-1, 5),)])

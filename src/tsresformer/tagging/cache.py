@@ -1,7 +1,8 @@
 """What is known of a library's files, so that nothing is read or decoded twice.
 
-A file is known by its size and time of modification, and its audio by a hash that tags do not
-change. The cache can be deleted at any time; one that is damaged is begun anew.
+A file is known by its size and its times of modification and of change, of which programs can keep
+only the first; its audio by a hash that tags do not change. The cache can be deleted at any time;
+one that is damaged is begun anew.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from tsresformer.classifier import Prediction
 from tsresformer.files import sha256_json
 from tsresformer.tagging.reading import Known
 
-_VERSION = 2
+_VERSION = 3
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (
-    path BLOB, field TEXT, size INTEGER, mtime_ns INTEGER, said TEXT, hash TEXT,
+    path BLOB, field TEXT, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, said TEXT, hash TEXT,
     PRIMARY KEY (path, field)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS predictions (
@@ -71,14 +72,20 @@ class Cache:
 
     def known(self, path: str, field: str, status: os.stat_result) -> Known | None:
         """What was read from a file, if it has not changed since."""
-        row = (os.fsencode(path), field, status.st_size, status.st_mtime_ns)
-        said = self._said("files WHERE path = ? AND field = ? AND size = ? AND mtime_ns = ?", row)
+        where = "path = ? AND field = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ?"
+        said = self._said(f"files WHERE {where}", _row(path, field, status))
         return Known(said[0], tuple(said[1]), said[2]) if said else None
 
     def remember(self, path: str, field: str, status: os.stat_result, known: Known) -> None:
         """Keep what was read from a file."""
-        row = (os.fsencode(path), field, status.st_size, status.st_mtime_ns)
+        row = _row(path, field, status)
         self._store("files", row, (known.format, known.values, known.audio))
+
+    def forget(self, path: str, field: str) -> None:
+        """Have a file read again, whatever its times say; not every file system keeps them all."""
+        with contextlib.suppress(sqlite3.DatabaseError):
+            row = (os.fsencode(path), field)
+            self._data.execute("DELETE FROM files WHERE path = ? AND field = ?", row)
 
     def prediction(self, path: str, audio: str, model: str) -> Prediction | None:
         """What a model said of audio, as if it had said it of `path`."""
@@ -112,6 +119,11 @@ class Cache:
     def close(self) -> None:
         """Close the data base."""
         self._data.close()
+
+
+def _row(path: str, field: str, status: os.stat_result) -> tuple[object, ...]:
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    return (os.fsencode(path), field, status.st_size, *times)
 
 
 def _hash(row: tuple[object, ...], said: object) -> str:

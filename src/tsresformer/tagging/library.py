@@ -54,8 +54,12 @@ class _File:
 
     def check_unchanged(self) -> None:
         """Raise an AudioError if the file has changed since."""
-        now = os.stat(self.found.real)
-        if (now.st_size, now.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns):
+        # Not the time of change: a file whose other hard link was just broken has a new one.
+        then, now = (
+            (status.st_ino, status.st_size, status.st_mtime_ns)
+            for status in (self.status, os.stat(self.found.real))
+        )
+        if now != then:
             raise AudioError(
                 self.found.path, "it changed while it was classified", "run again", status="changed"
             )
@@ -212,6 +216,7 @@ class Library:
                 row.after,
                 self._journal,
                 options.manner,
+                known,
             )
             new = Known(known.format, row.after, written.audio)
             self._cache.remember(real, options.field.name, os.stat(real), new)
@@ -219,6 +224,8 @@ class Library:
             error = AudioError(real, "it vanished", "run again if it comes back", status="missing")
             return _undone(row, error)
         except AudioError as error:
+            if error.status == "changed":
+                self._cache.forget(real, options.field.name)
             return _undone(row, error)
         return replace(row, status="written")
 

@@ -20,6 +20,7 @@ from tsresformer.tagging.containers import ID3V1_BYTES, Payload, id3v1, payload
 from tsresformer.tagging.delta import delta
 from tsresformer.tagging.fields import GENRE, Field, id3v1_genres, open_tag
 from tsresformer.tagging.journal import Change, Journal
+from tsresformer.tagging.reading import Known
 
 LEFTOVER = re.compile(r"\.tsresformer-[A-Za-z0-9_]+\.tmp")
 """Names of temporary files, by which a later run knows what a killed one left."""
@@ -58,6 +59,7 @@ def rewrite(
     values: Sequence[str],
     journal: Journal,
     manner: Manner,
+    expected: Known | None = None,
 ) -> Payload:
     """Give a file's field the values; the file has either its old or its new content, always.
 
@@ -66,6 +68,7 @@ def rewrite(
     library : the folder that journalled paths are relative to
     path : the file itself, not a link to it
     format : what its content says that it is
+    expected : what the values were decided on; None if the file may hold anything
 
     Returns
     -------
@@ -79,6 +82,10 @@ def rewrite(
         status = _check_replaceable(path, manner)
         with _beside(path) as copy:
             before, values_before = _write_copy(path, format, field, values, copy)
+            if expected and (expected.values, expected.audio) != (values_before, before.audio):
+                raise AudioError(
+                    path, "it changed since it was read", "run again", status="changed"
+                )
             change = Change(
                 os.path.relpath(path, library),
                 sha256_file(path),
