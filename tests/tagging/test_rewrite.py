@@ -267,6 +267,47 @@ def test_a_disk_that_fills_up_while_the_tag_is_saved(
     assert len(os.listdir(library)) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "problem"),
+    [
+        ("user.rating", errno.ENOSPC, "the disk is full; make room"),
+        ("user.rating", errno.EPERM, "it may not be written"),
+        ("system.posix_acl_access", errno.EPERM, "it may not be written"),
+        ("security.label", errno.EDQUOT, "the disk quota is used up"),
+        ("security.label", errno.EPERM, None),
+    ],
+)
+@pytest.mark.parametrize("what", ["rewrite", "restore"])
+def test_attributes_that_cannot_be_copied(
+    what, name, code, problem, originals, library, journal, monkeypatch
+):
+    path = library / "a.flac"
+    shutil.copy(originals["flac"], path)
+
+    def change():
+        if what == "rewrite" or journal.path is None:
+            rewrite(library, str(path), "flac", GENRE, ("Rock",), journal, Manner())
+        else:
+            restore(library, *read_journal(journal.path), Manner())
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    if what == "restore":
+        change()
+    before = sha256_file(path)
+    monkeypatch.setattr(os, "listxattr", lambda _: [name])
+    monkeypatch.setattr(os, "getxattr", lambda *_: b"5")
+    monkeypatch.setattr(os, "setxattr", refuse)
+    if problem:
+        with pytest.raises(AudioError, match=problem):
+            change()
+    else:
+        change()
+    assert (sha256_file(path) == before) is bool(problem)
+    assert len(os.listdir(library)) == 2
+
+
 def test_a_file_that_changes_meanwhile_is_left_alone(originals, library, journal, monkeypatch):
     path = library / "a.mp3"
     shutil.copy(originals["mp3-2.3"], path)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tsresformer.errors import AudioError
-from tsresformer.files import fsync_folder, sha256_file
+from tsresformer.files import DISK_FULL, fsync_folder, sha256_file
 from tsresformer.tagging.containers import ID3V1_BYTES, Payload, id3v1, payload
 from tsresformer.tagging.delta import delta
 from tsresformer.tagging.fields import GENRE, Field, id3v1_genres, open_tag
@@ -26,6 +26,7 @@ LEFTOVER = re.compile(r"\.tsresformer-[A-Za-z0-9_]+\.tmp")
 """Names of temporary files, by which a later run knows what a killed one left."""
 
 _NO_GENRE = 255
+_ACCESS_LIST = "system.posix_acl_access"
 _WITH_ID3V1 = frozenset({"ape", "mp3", "musepack", "musepack8", "tta", "wavpack"})
 _REFUSALS = {
     errno.ENOSPC: ("the disk is full", "make room", "unwritable"),
@@ -248,14 +249,13 @@ def _dress(path: str, status: os.stat_result, copy: str, mtime_ns: int | None) -
     if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
         os.chown(copy, status.st_uid, status.st_gid)
     os.chmod(copy, stat.S_IMODE(status.st_mode))
-    with contextlib.suppress(OSError):  # not every file system has them
-        names = os.listxattr(path)
-        for name in {*os.listxattr(copy)} - {*names}:  # inherited from the folder
-            with contextlib.suppress(OSError):
-                os.removexattr(copy, name)
-        for name in names:
-            with contextlib.suppress(OSError):
-                os.setxattr(copy, name, os.getxattr(path, name))
+    names = _attributes(path)
+    for name in {*_attributes(copy)} - {*names}:  # inherited from the folder
+        with _if_it_may(name):
+            os.removexattr(copy, name)
+    for name in names:
+        with _if_it_may(name):
+            os.setxattr(copy, name, os.getxattr(path, name))
     if mtime_ns is not None:
         os.utime(copy, ns=(status.st_atime_ns, mtime_ns))
     handle = os.open(copy, os.O_RDONLY)
@@ -263,6 +263,22 @@ def _dress(path: str, status: os.stat_result, copy: str, mtime_ns: int | None) -
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _attributes(path: str) -> list[str]:
+    with contextlib.suppress(OSError):  # not every file system has them
+        return os.listxattr(path)
+    return []
+
+
+@contextlib.contextmanager
+def _if_it_may(name: str) -> Iterator[None]:
+    """Do without an attribute that the system denies, but not the user's own or an access list."""
+    try:
+        yield
+    except OSError as error:
+        if name.startswith("user.") or name == _ACCESS_LIST or error.errno in DISK_FULL:
+            raise
 
 
 def _exchange(path: str, status: os.stat_result, copy: str) -> None:
