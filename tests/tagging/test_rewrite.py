@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import os
 import shutil
+import zlib
 
 import mutagen
 import pytest
@@ -179,16 +180,31 @@ def with_broken_comment(data):
     return data.replace("Überraschung".encode(), b"\xff\xfeberraschung"[:13], 1)
 
 
-def with_two_titles(data):
-    """The second one is joined to the first by mutagen, which is a change."""
+def synchsafe(number):
+    return bytes(number >> shift & 0x7F for shift in (21, 14, 7, 0))
+
+
+def with_frame(data, frame):
     at = data.index(b"TALB")
-    frame = b"TIT2" + (3).to_bytes(4, "big") + b"\0\0" + b"\0AB"
-    size = int.from_bytes(data[6:10], "big")
-    assert size < 0x7F7F7F7F
     body = data[:at] + frame + data[at:]
     length = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(reversed(data[6:10]))) + len(frame)
-    sync = bytes(length >> shift & 0x7F for shift in (21, 14, 7, 0))
-    return body[:6] + sync + body[10:]
+    return body[:6] + synchsafe(length) + body[10:]
+
+
+def with_two_titles(data):
+    """The second one is joined to the first by mutagen, which is a change."""
+    return with_frame(data, b"TIT2" + (3).to_bytes(4, "big") + b"\0\0" + b"\0AB")
+
+
+def with_a_compressed_frame(data):
+    """mutagen would write it unpacked, a thousand times as long."""
+    content = b"own\0" + bytes(100_000)
+    packed = zlib.compress(content)
+    plain = data[3] == 3
+    number = (lambda n: n.to_bytes(4, "big")) if plain else synchsafe
+    packed = number(len(content)) + packed
+    flags = b"\0\x80" if plain else b"\0\x09"
+    return with_frame(data, b"PRIV" + number(len(packed)) + flags + packed)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +212,8 @@ def with_two_titles(data):
     [
         ("mp3-2.3", damaged_v22, r"ID3v2\.2, which cannot be written"),
         ("mp3-2.3", with_two_titles, r"not keep everything \(ID3 frames\)"),
+        ("mp3-2.3", with_a_compressed_frame, "is compressed"),
+        ("mp3-2.4", with_a_compressed_frame, "is compressed"),
         ("flac", with_broken_comment, r"not keep everything \(comments\)"),
         ("ogg", with_broken_comment, r"damaged|not keep everything"),
         ("m4a", lambda data: data.replace(b"moov", b"moof", 1), "fragmented|cannot be read"),
@@ -210,8 +228,9 @@ def test_what_could_be_harmed_is_left_alone(name, damage, problem, originals, li
     path = library / originals[name].name
     path.write_bytes(damage(originals[name].read_bytes()))
     old = sha256_file(path)
-    with pytest.raises(AudioError, match=problem):
+    with pytest.raises(AudioError, match=problem) as caught:
         rewrite(library, str(path), taggable_format(str(path)), GENRE, ("Rock",), journal, Manner())
+    assert caught.value.status == "untaggable"
     assert sha256_file(path) == old
     assert len(os.listdir(library)) == 2
     assert journal.path is None

@@ -48,11 +48,13 @@ def id3_parts(read_at: ReadAt, start: int, end: int, frame: str) -> Generator[Pa
 
 
 def _frames(body: bytes, version: int) -> Iterator[bytes]:
-    """Names of the frames of an ID3v2.3 or 2.4 tag."""
-    plain = version == 3
+    """Names of the frames of an ID3v2.3 or 2.4 tag, none of which is compressed."""
+    plain, packed = version == 3, 0x80 if version == 3 else 0x08
     position = 0
     while position + 10 <= len(body) and body[position]:
         size = body[position + 4 : position + 8]
+        if body[position + 9] & packed:
+            raise ValueError("a frame of its ID3 tag is compressed, and would be written unpacked")
         if not plain and not _follows(body, position + 10 + _synchsafe(size)):
             plain = True  # some programs wrote ordinary numbers into ID3v2.4
         length = int.from_bytes(size, "big") if plain else _synchsafe(size)
