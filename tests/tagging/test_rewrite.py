@@ -10,7 +10,7 @@ import zlib
 
 import mutagen
 import pytest
-from mutagen import id3, wave
+from mutagen import apev2, id3, wave
 
 from tagged_files import FORMATS, PICTURE, genres, make, packets, piece
 from tsresformer.errors import AudioError
@@ -131,6 +131,27 @@ def test_a_genre_that_id3v1_has_no_number_for(originals, library, journal):
     shutil.copy(originals["mp3-2.3-v1"], path)
     rewrite(library, str(path), "mp3", GENRE, ("International",), journal, Manner())
     assert path.read_bytes()[-1] == 255
+
+
+@pytest.mark.parametrize("name", ["mp3-2.3", "tta", "wv"])
+def test_an_apev2_tag_is_not_taken_for_id3v1(name, originals, library, journal):
+    """Of 131 bytes, it has the letters TAG where those of ID3v1 would be."""
+    path = library / originals[name].name
+    shutil.copy(originals[name], path)
+    apev2.delete(path)
+    without = path.stat().st_size
+    tags = apev2.APEv2()
+    tags["MP3GAIN_MINMAX"], tags["REPLAYGAIN_ALBUM"] = "000,255", "-6.500000 dB"
+    tags.save(path)
+    old = path.read_bytes()
+    assert len(old) - without == 131
+    rewrite(library, str(path), taggable_format(str(path)), GENRE, ("Rock",), journal, Manner())
+    if name == "wv":  # the genre goes into this tag
+        assert dict(apev2.APEv2(path)) == {**tags, "Genre": "Rock"}
+    else:
+        assert path.read_bytes()[-131:] == old[-131:]
+    restore(library, *read_journal(journal.path), Manner())
+    assert path.read_bytes() == old
 
 
 def test_the_genre_of_a_lonely_id3v1_tag_counts(originals):

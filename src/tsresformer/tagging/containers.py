@@ -24,6 +24,7 @@ from tsresformer.workers import alive
 ID3V1_BYTES = 128
 APE_FOOTER_BYTES = 32
 
+_APE_MAGIC = b"APETAGEX"
 _BLOCK_BYTES = 2**20
 _FLAC_COMMENT, _FLAC_PADDING = 4, 1
 
@@ -140,18 +141,18 @@ def _headed(read_at: ReadAt, _start: int, size: int, names: Names) -> Iterator[P
 
 def _tailed(read_at: ReadAt, _start: int, size: int, names: Names) -> Iterator[Part]:
     """A stream with an APEv2 tag behind it (WavPack, Monkey's Audio, Musepack)."""
-    if read_at(8, 0) == b"APETAGEX":
+    if read_at(8, 0) == _APE_MAGIC:
         raise ValueError("its APEv2 tag stands before the audio")
     end = yield from _before_id3v1(read_at, size)
     footer = read_at(APE_FOOTER_BYTES, max(0, end - APE_FOOTER_BYTES))
-    if footer[:8] == b"APETAGEX":
+    if footer[:8] == _APE_MAGIC:
         length = int.from_bytes(footer[12:16], "little")
         if not APE_FOOTER_BYTES <= length < end:
             raise ValueError("its APEv2 tag is damaged")
         items = read_at(length, end - length)[:-APE_FOOTER_BYTES]
         has_header = footer[23] & 0x80
         end -= length + (APE_FOOTER_BYTES if has_header else 0)
-        if end <= 0 or (has_header and read_at(8, end) != b"APETAGEX"):
+        if end <= 0 or (has_header and read_at(8, end) != _APE_MAGIC):
             raise ValueError("its APEv2 tag is damaged")
         yield "items", b"\0".join(sorted(_ape_keys(items, names.ape)))
     yield "audio", (0, end)
@@ -180,10 +181,11 @@ def _before_id3v1(read_at: ReadAt, size: int) -> Generator[Part, None, int]:
 
 def id3v1(read_at: ReadAt, size: int) -> bytes:
     """The 128 bytes of an ID3v1 tag at the end of a file of `size` bytes, or none."""
-    tag = read_at(ID3V1_BYTES + 5, max(0, size - ID3V1_BYTES - 5))[-ID3V1_BYTES - 5 :]
+    extra = _APE_MAGIC.index(b"TAG")  # an APEv2 tag of 131 bytes has these letters there as well
+    tag = read_at(ID3V1_BYTES + extra, max(0, size - ID3V1_BYTES - extra))
     if len(tag) < ID3V1_BYTES or tag[-ID3V1_BYTES:][:3] != b"TAG":
         return b""
-    return b"" if tag.startswith(b"APETAGEX") else tag[-ID3V1_BYTES:]
+    return b"" if tag.startswith(_APE_MAGIC) else tag[-ID3V1_BYTES:]
 
 
 def _flac(read_at: ReadAt, start: int, size: int, names: Names) -> Iterator[Part]:
