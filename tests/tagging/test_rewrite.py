@@ -6,6 +6,8 @@ import dataclasses
 import errno
 import os
 import shutil
+import subprocess
+import sys
 import zlib
 
 import mutagen
@@ -365,6 +367,43 @@ def test_a_file_that_changes_meanwhile_is_left_alone(originals, library, journal
     (change,) = read_journal(journal.path)
     with pytest.raises(AudioError, match="changed since it was tagged"):
         restore(library, change, Manner())
+
+
+CUT_MEANWHILE = """
+import os, sys
+from pathlib import Path
+from tsresformer.errors import AudioError
+from tsresformer.tagging import delta
+from tsresformer.tagging.fields import Field
+from tsresformer.tagging.journal import Journal
+from tsresformer.tagging.rewrite import Manner, rewrite
+
+shifts = delta._shifts
+
+def cut(*arguments):
+    os.truncate(sys.argv[1], 1000)
+    return shifts(*arguments)
+
+delta._shifts = cut
+library = Path(sys.argv[1]).parent
+journal = Journal(library / ".tsresformer", {})
+try:
+    rewrite(library, sys.argv[1], "mp3", Field(), ("Rock",), journal, Manner())
+except AudioError as error:
+    print(error.status, error.reason)
+"""
+
+
+def test_a_file_that_is_cut_short_meanwhile_is_a_row(originals, library):
+    """In a process of its own, which a file that is mapped would end with SIGBUS."""
+    path = library / "a.mp3"
+    shutil.copy(originals["mp3-2.3"], path)
+    command = [sys.executable, "-c", CUT_MEANWHILE, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    told = "changed it changed while it was tagged; run again when it is at rest\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, told, "")
+    assert path.read_bytes() == originals["mp3-2.3"].read_bytes()[:1000]
+    assert len(os.listdir(library)) == 2
 
 
 @pytest.mark.parametrize("what", ["values", "audio"])

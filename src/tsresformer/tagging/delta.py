@@ -7,7 +7,9 @@ the old file is found again in the new one, at one distance or another.
 from __future__ import annotations
 
 import base64
+import errno
 import mmap
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -77,36 +79,58 @@ class Delta:
 
 
 def delta(old_path: str | Path, new_path: str | Path) -> Delta:
-    """Find the old file's bytes in the new file."""
-    old, new = _mapped(old_path), _mapped(new_path)
+    """Find the old file's bytes in the new file, which nobody else may write to.
+
+    Raises
+    ------
+    OSError : a file cannot be read; ESTALE if the old one is cut short meanwhile
+    """
+    new = _mapped(new_path)
     pieces: list[Span] = []
     literals = bytearray()
     position = 0
-    for start, end, shift in [*sorted(_copies(old, new)), (len(old), len(old), 0)]:
-        if start > position:
-            pieces.append((-1, start - position))
-            literals += old[position:start]
-        if end > start:
-            pieces.append((start + shift, end - start))
-        position = end
+    with open(old_path, "rb") as stream:
+        old = _OldFile(stream.fileno())
+        for start, end, shift in [*sorted(_copies(old, new)), (old.size, old.size, 0)]:
+            if start > position:
+                pieces.append((-1, start - position))
+                literals += old.read(position, start)
+            if end > start:
+                pieces.append((start + shift, end - start))
+            position = end
     return Delta(tuple(pieces), bytes(literals))
 
 
+class _OldFile:
+    """A file of the user's, read and never mapped: a mapped one that is cut short kills us."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.size = os.fstat(descriptor).st_size
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes from `start` to `end`, all of them."""
+        data = os.pread(self._descriptor, end - start, start)
+        if len(data) < end - start:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return data
+
+
 def _mapped(path: str | Path) -> mmap.mmap:
-    """A file's bytes, until nothing refers to them; arrays over them do not let them be closed."""
+    """Our file's bytes, until nothing refers to them; arrays over them do not let it be closed."""
     with open(path, "rb") as stream:
         return mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ)
 
 
-def _copies(old: mmap.mmap, new: mmap.mmap) -> Iterator[tuple[int, int, int]]:
+def _copies(old: _OldFile, new: mmap.mmap) -> Iterator[tuple[int, int, int]]:
     """Stretches (start, end) of the old file with their distance from the same in the new one."""
-    old_bytes, new_bytes = np.frombuffer(old, np.uint8), np.frombuffer(new, np.uint8)
-    gaps: list[Span] = [(0, len(old))]
+    new_bytes = np.frombuffer(new, np.uint8)
+    gaps: list[Span] = [(0, old.size)]
     for shift in _shifts(old, new, gaps):
         left: list[Span] = []
         for gap in gaps:
             position = gap[0]
-            for start, end in _equal_runs(old_bytes, new_bytes, gap, shift):
+            for start, end in _equal_runs(old, new_bytes, gap, shift):
                 yield start, end, shift
                 left.append((position, start))
                 position = end
@@ -114,32 +138,33 @@ def _copies(old: mmap.mmap, new: mmap.mmap) -> Iterator[tuple[int, int, int]]:
         gaps[:] = [(start, end) for start, end in left if end > start]
 
 
-def _shifts(old: mmap.mmap, new: mmap.mmap, gaps: Sequence[Span]) -> Iterator[int]:
+def _shifts(old: _OldFile, new: mmap.mmap, gaps: Sequence[Span]) -> Iterator[int]:
     """Distances worth a try: both files' starts, their ends, and where stretches are found again.
 
     `gaps` is what the distances so far have not explained.
     """
     yield 0
-    yield len(new) - len(old)
+    yield len(new) - old.size
     position = 0
     for _ in range(_MAX_ANCHORS):
         places = (max(start, position) for start, end in gaps if end - _ANCHOR_BYTES >= position)
         at = next(places, None)
         if at is None:
             return
-        found = new.find(old[at : at + _ANCHOR_BYTES])
+        found = new.find(old.read(at, min(at + _ANCHOR_BYTES, old.size)))
         position = at + _ANCHOR_STEP
         if found >= 0:
             yield found - at
 
 
-def _equal_runs(old: Bytes, new: Bytes, gap: Span, shift: int) -> Iterator[Span]:
+def _equal_runs(old: _OldFile, new: Bytes, gap: Span, shift: int) -> Iterator[Span]:
     """Stretches of the old file in a gap that are the same in the new one at a distance."""
     start, end = max(gap[0], -shift), min(gap[1], len(new) - shift)
     begun = start
     for block in range(start, end, _BLOCK_BYTES):
         stop = min(block + _BLOCK_BYTES, end)
-        differing = np.flatnonzero(old[block:stop] != new[block + shift : stop + shift])
+        piece = np.frombuffer(old.read(block, stop), np.uint8)
+        differing = np.flatnonzero(piece != new[block + shift : stop + shift])
         for at in (differing + block).tolist() if len(differing) else ():
             if at - begun >= MIN_COPY_BYTES:
                 yield begun, at

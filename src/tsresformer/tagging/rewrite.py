@@ -35,6 +35,7 @@ _REFUSALS = {
     errno.EACCES: ("it may not be written", "check the permissions", "read-only"),
     errno.EPERM: ("it may not be written", "check the permissions", "read-only"),
     errno.ENOENT: ("it vanished", "run again if it comes back", "missing"),
+    errno.ESTALE: ("it changed while it was tagged", "run again when it is at rest", "changed"),
 }
 
 
@@ -285,9 +286,7 @@ def _exchange(path: str, status: os.stat_result, copy: str) -> None:
     """Let the copy take the file's name, if the file is still the one that was copied."""
     now = os.lstat(path)
     if _identity(now) != _identity(status):
-        raise AudioError(
-            path, "it changed while it was tagged", "run again when it is at rest", status="changed"
-        )
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
     os.replace(copy, path)
     fsync_folder(os.path.dirname(path))
 
