@@ -2,13 +2,15 @@
 
 import hashlib
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsresformer.tagging.delta import Delta, delta
+from tsresformer.tagging import delta as module
+from tsresformer.tagging.delta import MIN_COPY_BYTES, Delta, delta
 
 
 def noise(n, seed=0):
@@ -36,6 +38,47 @@ def test_anything_is_restored(tmp_path_factory, old, new):
     found = between(tmp_path_factory.mktemp("delta"), old, new)
     assert restored(found, new) == old
     assert restored(Delta.from_json(**found.as_json()), new) == old
+
+
+@given(
+    old=st.binary(min_size=100, max_size=300),
+    changes=st.lists(st.tuples(st.integers(0, 299), st.sampled_from(b"ab")), max_size=12),
+    shift=st.integers(-40, 40),
+    gap=st.tuples(st.integers(0, 150), st.integers(150, 300)),
+    block=st.integers(1, 80),
+)
+def test_equal_runs_are_those_of_a_walk_byte_by_byte(
+    tmp_path_factory, old, changes, shift, gap, block
+):
+    new = bytearray(bytes(max(shift, 0)) + old[max(-shift, 0) :])
+    for at, value in changes:
+        if at < len(new):
+            new[at] = value
+    start, end = max(gap[0], -shift), min(gap[1], len(old), len(new) - shift)
+    runs, begun = [], start
+    for at in range(start, end + 1):
+        if at == end or old[at] != new[at + shift]:
+            if at - begun >= MIN_COPY_BYTES:
+                runs.append((begun, at))
+            begun = at + 1
+    path = tmp_path_factory.mktemp("delta") / "old"
+    path.write_bytes(old)
+    with open(path, "rb") as stream, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_BLOCK_BYTES", block)
+        span = (gap[0], min(gap[1], len(old)))
+        file = module._OldFile(stream.fileno())
+        array = np.frombuffer(bytes(new), np.uint8)
+        assert list(module._equal_runs(file, array, span, shift)) == runs
+
+
+def test_a_file_of_which_nothing_is_found_costs_little_memory(tmp_path):
+    """As an mp3 without padding at the distance 0."""
+    tracemalloc.start()
+    try:
+        between(tmp_path, noise(2**23), noise(2**23, 1))
+        assert tracemalloc.get_traced_memory()[1] < 80 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_longer_head_costs_the_old_head(tmp_path):

@@ -26,7 +26,7 @@ MIN_COPY_BYTES = 32
 """Shorter runs are cheaper as they are."""
 
 _ANCHOR_BYTES, _ANCHOR_STEP, _MAX_ANCHORS = 48, 512, 256
-_BLOCK_BYTES = 2**22
+_BLOCK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -165,9 +165,9 @@ def _equal_runs(old: _OldFile, new: Bytes, gap: Span, shift: int) -> Iterator[Sp
         stop = min(block + _BLOCK_BYTES, end)
         piece = np.frombuffer(old.read(block, stop), np.uint8)
         differing = np.flatnonzero(piece != new[block + shift : stop + shift])
-        for at in (differing + block).tolist() if len(differing) else ():
-            if at - begun >= MIN_COPY_BYTES:
-                yield begun, at
-            begun = at + 1
+        edges = np.concatenate(([begun - 1], differing + block))
+        for i in np.flatnonzero(np.diff(edges) > MIN_COPY_BYTES):
+            yield int(edges[i]) + 1, int(edges[i + 1])
+        begun = int(edges[-1]) + 1
     if end - begun >= MIN_COPY_BYTES:
         yield begun, end
