@@ -1,5 +1,6 @@
 """The files of a library, whatever lies in it."""
 
+import fcntl
 import os
 
 import pytest
@@ -79,6 +80,19 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(root):
         "1.mp3",
         "2.mp3",
     ]
+
+
+def test_what_a_run_is_at_is_not_removed(root):
+    """As of a library within this one."""
+    copy = root / "b" / ".tsresformer-ab_c9.tmp"
+    with open(copy, "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        names(root)
+        assert copy.exists()
+    assert len(list(find(root, clean=False))) == 3
+    assert copy.exists()
+    names(root)
+    assert not copy.exists()
 
 
 def test_a_folder_that_cannot_be_read_is_told(root, monkeypatch):

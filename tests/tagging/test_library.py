@@ -15,6 +15,7 @@ from tagged_files import StubClassifier, copied, genres, hashes, make, piece
 from tsresformer.classifier import Prediction
 from tsresformer.errors import TsResformerError
 from tsresformer.tagging import library as library_module
+from tsresformer.tagging import rewrite as rewrite_module
 from tsresformer.tagging.cache import Cache
 from tsresformer.tagging.containers import payload
 from tsresformer.tagging.fields import Field
@@ -374,6 +375,25 @@ def test_what_a_killed_run_left_is_removed(root):
     (root / "a" / ".tsresformer-x1.tmp").write_text("half a file")
     tag(root)
     assert not (root / "a" / ".tsresformer-x1.tmp").exists()
+
+
+def test_a_dry_run_removes_nothing(root):
+    (root / "a" / ".tsresformer-x1.tmp").write_text("half a file")
+    tag(root, dry_run=True)
+    assert (root / "a" / ".tsresformer-x1.tmp").exists()
+
+
+def test_a_library_around_this_one_leaves_its_copies_alone(root, monkeypatch):
+    seen = []
+
+    def meanwhile(*_):
+        unsure = StubClassifier({"bare.mp3": {"Rock": 0.1}})
+        seen.append(statuses(tag(root, unsure)[0])["a/bare.mp3"])
+
+    monkeypatch.setattr(rewrite_module, "_check_undoable", meanwhile)
+    assert statuses(tag(root / "a")[0]) == {"bare.mp3": "written", "old.flac": "kept"}
+    assert seen == ["unsure"]
+    assert genres(root / "a" / "bare.mp3") == ("Rock",)
 
 
 def test_a_journal_elsewhere_is_none_of_a_library(root, tmp_path):

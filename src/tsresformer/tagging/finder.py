@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tsresformer.errors import AudioError
-from tsresformer.tagging.rewrite import LEFTOVER
+from tsresformer.tagging.rewrite import LEFTOVER, remove_leftover
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,7 @@ class Found:
     error: AudioError | None = None
 
 
-def find(
-    root: Path, places: list[str] | None = None, *, clean: Callable[[str], None] = os.unlink
-) -> Iterator[Found]:
+def find(root: Path, places: list[str] | None = None, *, clean: bool = True) -> Iterator[Found]:
     """Files below a library, sorted, each once; symbolic links are followed within the library.
 
     Hidden files and folders are left out.
@@ -40,7 +37,7 @@ def find(
     ----------
     root : the library, an absolute path without symbolic links
     places : files and folders below it to look at; None for all of it
-    clean : called with each temporary file that a killed run left
+    clean : remove the temporary files that a killed run left
     """
     finder = _Finder(str(root), clean)
     for place in [str(root)] if places is None else sorted(set(places)):
@@ -48,7 +45,7 @@ def find(
 
 
 class _Finder:
-    def __init__(self, root: str, clean: Callable[[str], None]) -> None:
+    def __init__(self, root: str, clean: bool) -> None:
         self._root, self._clean = root, clean
         self._seen: set[str] = set()
 
@@ -70,9 +67,8 @@ class _Finder:
                 pending += reversed([os.path.join(path, n) for n in names if self._wanted(path, n)])
 
     def _wanted(self, folder: str, name: str) -> bool:
-        if LEFTOVER.fullmatch(name):
-            with contextlib.suppress(OSError):
-                self._clean(os.path.join(folder, name))
+        if self._clean and LEFTOVER.fullmatch(name):
+            remove_leftover(os.path.join(folder, name))
         return not name.startswith(".")
 
     def _one(self, path: str) -> Found | str:

@@ -158,7 +158,7 @@ class Library:
     def _read(self, places: list[str] | None, progress: Progress) -> Iterator[_File | Row]:
         """Files with what their tags hold, from the cache where they have not changed."""
         unread: list[tuple[Found, os.stat_result]] = []
-        for found in find(self.root, places):
+        for found in find(self.root, places, clean=not self.options.dry_run):
             if found.error:
                 yield _failed(found, found.error)
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -180,15 +181,30 @@ def _check_replaceable(path: str, manner: Manner) -> os.stat_result:
 
 @contextlib.contextmanager
 def _beside(path: str) -> Iterator[str]:
-    """An empty temporary file in the folder of `path`, removed at the end if it is still there."""
+    """An empty temporary file in the folder of `path`, removed at the end if it is still there.
+
+    It is locked, which tells the run over a library around this one that nobody left it behind.
+    """
     folder = os.path.dirname(path)
     handle, copy = tempfile.mkstemp(".tmp", ".tsresformer-", folder)
-    os.close(handle)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield copy
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(copy)
+        os.close(handle)
+
+
+def remove_leftover(path: str) -> None:
+    """Remove a temporary file that a killed run left, but not one that a run is at."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        finally:
+            os.close(handle)
 
 
 def _write_copy(
