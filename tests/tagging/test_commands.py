@@ -1,7 +1,9 @@
 """`tsresformer tag` and `watch` as users meet them."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,8 @@ import time
 import pytest
 
 from tagged_files import copied, genres, hashes, make, piece
+from tsresformer.classifier import Classifier
+from tsresformer.errors import TsResformerError
 from tsresformer.tagging.journal import read_journal
 
 pytestmark = pytest.mark.torch
@@ -101,6 +105,48 @@ def test_what_cannot_be_used_is_told_and_the_rest_is_tagged(run, music, options)
     assert "written 2" in out
 
 
+def full(path, *_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+@pytest.mark.parametrize(("option", "writer"), [("--playlists", "playlists"), ("--json", "json")])
+def test_a_disk_that_is_full_at_the_end_hides_no_journal(
+    run, music, options, tmp_path, monkeypatch, option, writer
+):
+    before, place = hashes(music), tmp_path / "full"
+    target = {
+        "playlists": "tsresformer.tagging.playlists.write_playlists",
+        "json": "tsresformer.commands.tag.write_text",
+    }
+    monkeypatch.setattr(target[writer], full)
+    code, out, err = run("tag", music, *options, "--field", "model", option, place)
+    assert code == 2
+    assert err == f"error: {place}: No space left on device; make room and run again\n"
+    assert out.splitlines()[4] == "written 3"
+    undoing = out.splitlines()[5].removeprefix("to undo: tsresformer ")
+    assert run(*undoing.split())[0] == 0
+    assert hashes(music) == before
+
+
+def test_what_ends_a_run_midway_hides_no_journal(run, music, options, monkeypatch):
+    predict_many = Classifier.predict_many
+
+    def breaks_off(self, paths, *, n_workers=1):
+        yield next(predict_many(self, paths, n_workers=n_workers))
+        raise TsResformerError("the decoders do not start; look why")
+
+    monkeypatch.setattr(Classifier, "predict_many", breaks_off)
+    code, out, err = run("tag", music, *options, "--field", "model")
+    assert (code, err) == (2, "error: the decoders do not start; look why\n")
+    assert out.splitlines()[2] == "written 1"
+    assert "to undo: tsresformer tag --undo" in out
+
+    monkeypatch.setattr(Classifier, "predict_many", full)
+    shutil.rmtree(music / ".tsresformer")
+    code, out, _ = run("tag", music, *options, "--field", "other")
+    assert (code, out) == (2, "")
+
+
 def test_odd_names_are_shown_on_one_line(run, music, options):
     odd = os.fsencode(music) + b"/new\nline \xff.flac"
     os.rename(music / "waltz.flac", odd)
@@ -159,7 +205,9 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(tmp_path, piece_path
     )
 
 
-def test_watch_tags_what_arrives_until_ctrl_c(tmp_path, music, options):
+@pytest.fixture
+def watching(tmp_path, options):
+    """A folder, and the process that watches it."""
     incoming = tmp_path / "incoming"
     incoming.mkdir()
     command = [
@@ -172,8 +220,27 @@ def test_watch_tags_what_arrives_until_ctrl_c(tmp_path, music, options):
         "--field",
         "model",
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stderr.readline() == f"watching {incoming}; Ctrl-C ends it\n"
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr.readline() == f"watching {incoming}; Ctrl-C ends it\n"
+        yield incoming, process
+        process.kill()
+
+
+def test_watch_tells_why_a_file_is_left_alone(watching, music):
+    incoming, process = watching
+    os.chmod(music / "waltz.flac", 0o444)
+    os.rename(music / "waltz.flac", incoming / "new.flac")
+    assert process.stdout.readline().rstrip().endswith("read-only")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    told = f"{incoming}/new.flac: it is read-only; make it writable\n"
+    assert (process.returncode, out, err) == (1, "read-only 1\n", told)
+
+
+def test_watch_tags_what_arrives_until_ctrl_c(watching, music):
+    incoming, process = watching
     time.sleep(0.5)
     copied(music / "waltz.flac", incoming, "new.flac")
     line = process.stdout.readline()

@@ -121,22 +121,28 @@ def tag(
     classifier, options = _prepare(dry_run=dry_run, **settings)
     rows: list[Row] = []
     problems: list[str] = []
-    interrupted = False
-    with Library(library, options, n_workers=settings["workers"]) as held:
-        try:
-            with meter("reading tags") as bar:
-                for row in held.tag(
-                    classifier, progress=lambda what, n, total: bar.reach(n, total, what)
-                ):
-                    rows.append(row)
-                    if row.error:
-                        bar.say(f"{shown(row.path)}: {row.error}")
-        except KeyboardInterrupt:
-            interrupted = True
-        rows.sort(key=lambda row: row.path)
-        if playlists and not (dry_run or interrupted):
-            tracks = [(row.path, row.after) for row in rows if row.after]
-            problems = list(write_playlists(Path(playlists), tracks))
+    interrupted, failure = False, None
+    held = Library(library, options, n_workers=settings["workers"])
+    try:
+        with held:
+            try:
+                with meter("reading tags") as bar:
+                    for row in held.tag(
+                        classifier, progress=lambda what, n, total: bar.reach(n, total, what)
+                    ):
+                        rows.append(row)
+                        if row.error:
+                            bar.say(f"{shown(row.path)}: {row.error}")
+            except KeyboardInterrupt:
+                interrupted = True
+            rows.sort(key=lambda row: row.path)
+            if playlists and not (dry_run or interrupted):
+                tracks = [(row.path, row.after) for row in rows if row.after]
+                problems = list(write_playlists(Path(playlists), tracks))
+    except Exception as error:
+        if not rows:
+            raise
+        failure = error  # once it is told what was written before, and how to undo it
     for problem in problems:
         warn(shown(problem))
     journal = str(held.journal) if held.journal else None
@@ -144,6 +150,8 @@ def tag(
     _tell(rows, about, json, root=library)
     if held.n_others:
         warn(f"{held.n_others} files in {shown(library)} are no audio")
+    if failure:
+        raise failure
     if interrupted:
         warn("interrupted: run the same command again to go on")
         return EXIT_INTERRUPTED
@@ -163,6 +171,8 @@ def tag(
 def watch(library: str, settle: float, **settings: Any) -> int:
     """Tag what is in a folder, and what arrives in it, until Ctrl-C.
 
+    The exit code is 1 if some file could not be used.
+
     \b
     Example:
       tsresformer watch ~/Music/incoming --min-confidence 0.6
@@ -173,6 +183,7 @@ def watch(library: str, settle: float, **settings: Any) -> int:
     require("watchfiles", "tag")
     classifier, options = _prepare(dry_run=False, **settings)
     counts: Counter[str] = Counter()
+    failed = False
     with Library(library, options, n_workers=settings["workers"]) as held:
         warn(f"watching {shown(library)}; Ctrl-C ends it")
         try:
@@ -180,12 +191,16 @@ def watch(library: str, settle: float, **settings: Any) -> int:
                 if row.status != "kept":
                     counts[row.status] += 1
                     click.echo("  ".join(filter(None, _cells(row, library))))
+                if row.error:
+                    warn(f"{shown(row.path)}: {row.error}")
+                    failed = True
         except KeyboardInterrupt:
             pass
-    click.echo(_summary(counts))
-    if held.journal:
-        click.echo(f"to undo: tsresformer tag --undo {shown(held.journal)}")
-    return EXIT_OK
+        finally:
+            click.echo(_summary(counts))
+            if held.journal:
+                click.echo(f"to undo: tsresformer tag --undo {shown(held.journal)}")
+    return EXIT_INPUT if failed else EXIT_OK
 
 
 def _prepare(
@@ -238,11 +253,16 @@ def _undo(journal: str, json: str | None, *, break_links: bool) -> int:
 
 def _tell(rows: Sequence[Row], about: dict[str, object], json: str | None, *, root: str) -> None:
     """Write the rows as JSON, and show people those that are not as they were."""
-    if json:
-        files = [row.as_json() for row in rows]
-        write_text(json, json_text({"schema": 1, **about, "files": files}))
-    if json == "-":
-        return
+    try:
+        if json:
+            files = [row.as_json() for row in rows]
+            write_text(json, json_text({"schema": 1, **about, "files": files}))
+    finally:  # a disk without room for the one does not hide the other
+        if json != "-":
+            _show(rows, about, root)
+
+
+def _show(rows: Sequence[Row], about: dict[str, object], root: str) -> None:
     table = [_cells(row, root) for row in rows if row.status not in ("kept", "unchanged")]
     for line in _columns([HEADER, *table] if table else []):
         click.echo(line)
