@@ -105,3 +105,38 @@ def without_frame(flac: bytes, at: float) -> bytes:
     start = int(len(damaged) * at)
     damaged[start : start + 64] = bytes(64)
     return bytes(damaged)
+
+
+def m4a_that_claims(n_samples: int) -> bytes:
+    """An MP4 of two kilobytes whose tables claim so many samples; FFmpeg makes an entry of each."""
+
+    def box(name: bytes, *parts: bytes) -> bytes:
+        body = b"".join(parts)
+        return struct.pack(">I4s", 8 + len(body), name) + body
+
+    def words(*values: int) -> bytes:
+        return struct.pack(f">{len(values)}I", *values)
+
+    codec = bytes(16) + struct.pack(">HHI", 2, 16, 0) + words(44100 << 16)
+    tables = (
+        box(b"stsd", words(0, 1), box(b"mp4a", codec)),
+        box(b"stts", words(0, 1, n_samples, 1024)),
+        box(b"stsc", words(0, 1, 1, n_samples, 1)),
+        box(b"stsz", words(0, 1, n_samples)),
+        box(b"stco", words(0, 1, 0)),
+    )
+    about = box(b"mdhd", words(0, 0, 0, 44100, 44100, 0)) + box(b"hdlr", words(0, 0), b"soun")
+    media = box(b"mdia", about, box(b"minf", box(b"stbl", *tables)))
+    file = box(b"ftyp", b"M4A ", words(0)) + box(b"moov", box(b"trak", media))
+    return file + box(b"mdat", bytes(2000))
+
+
+def film_without_sound(path: Path) -> Path:
+    """An MP4 that holds one picture and no audio."""
+    with av.open(str(path), "w", format="mp4") as output:
+        stream: Any = output.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        output.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        output.mux(stream.encode(None))
+    return path

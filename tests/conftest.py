@@ -100,6 +100,17 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
+def no_decoder_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no decoder open a file in this process; in its children it may."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a decoder opened a file in the parent process")
+
+    for name in ("open_pyav", "open_soundfile"):
+        monkeypatch.setattr(f"tsresformer._source.SourceFile.{name}", refuse)
+
+
+@pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run a command in this process: exit code, stdout, stderr."""
     from tsresformer import cli

@@ -7,7 +7,6 @@ import tracemalloc
 import zipfile
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import soundfile
@@ -19,6 +18,7 @@ from audio_files import (
     LOSSLESS,
     PYAV_CODECS,
     SOUNDFILE_SUBTYPES,
+    film_without_sound,
     tone,
     wav_header,
     without_frame,
@@ -26,7 +26,7 @@ from audio_files import (
     write_pyav,
 )
 from tsresformer import audio
-from tsresformer.audio import load, looks_like_audio, open_audio, probe
+from tsresformer.audio import audio_by_head, load, looks_like_audio, open_audio, probe
 from tsresformer.errors import AudioError
 
 ALL_FORMATS = [*SOUNDFILE_SUBTYPES, *PYAV_CODECS]
@@ -156,12 +156,7 @@ def test_looks_like_audio_tells_audio_from_its_neighbours(tmp_path: Path) -> Non
     write_pyav(tmp_path / "x.mp3", tone(1.0), 48000, "mp3", "libmp3lame")
     with zipfile.ZipFile(tmp_path / "album.zip", "w") as archive:
         archive.write(tmp_path / "x.mp3")
-    with av.open(str(tmp_path / "film.mp4"), "w") as output:
-        stream = output.add_stream("mpeg4", rate=25)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        output.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
-        output.mux(stream.encode(None))
+    film_without_sound(tmp_path / "film.mp4")
     (tmp_path / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40)
     (tmp_path / "list.m3u").write_text("#EXTM3U\nx.mp3\n")
     (tmp_path / "utf16.txt").write_bytes("Träume, laut und leise\n".encode("utf-16"))
@@ -170,6 +165,21 @@ def test_looks_like_audio_tells_audio_from_its_neighbours(tmp_path: Path) -> Non
     found = {path.name for path in tmp_path.iterdir() if looks_like_audio(path)}
     assert found == {"x.mp3"}
     assert not looks_like_audio(tmp_path) and not looks_like_audio(tmp_path / "missing.mp3")
+
+
+@pytest.mark.parametrize("kind", ALL_FORMATS)
+def test_the_head_says_what_ffmpeg_would_or_leaves_it_open(
+    tones: dict[str, Path], kind: str, no_decoder_here: None
+) -> None:
+    is_container = tones[kind].suffix in (".m4a", ".ogg", ".oga", ".opus", ".webm", ".mka", ".wma")
+    assert audio_by_head(tones[kind]) is (None if is_container else True)
+
+
+def test_the_head_tells_what_is_no_audio(tmp_path: Path, no_decoder_here: None) -> None:
+    (tmp_path / "notes.mp3").write_text("not music\n" * 100)
+    assert audio_by_head(film_without_sound(tmp_path / "film.mp4")) is None
+    assert audio_by_head(tmp_path / "notes.mp3") is False
+    assert audio_by_head(tmp_path / "missing.mp3") is False
 
 
 # Headers that lie

@@ -19,12 +19,14 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
+from audio_files import film_without_sound, m4a_that_claims, tone, write
 from miniature import FmaTrack, write_fma
 from tsresformer import cli
 from tsresformer.classifier import TimelineEntry
 from tsresformer.commands.common import json_text
-from tsresformer.commands.predict import _stretches
+from tsresformer.commands.predict import _collect, _stretches
 from tsresformer.files import sha256_json
+from worker_functions import die
 
 pytestmark = pytest.mark.torch
 
@@ -236,6 +238,35 @@ def test_a_file_is_classified_once_however_it_is_spelt(run, mixed, tiny_bundle, 
     paths = [track["path"] for track in json.loads(out)["tracks"]]
     assert len(paths) == 2
     assert paths[0] == f"./album/{name}"
+
+
+def test_only_children_open_the_files_of_a_folder(run, mixed, tiny_bundle, no_decoder_here):
+    album = mixed / "album"
+    write(album / "song.m4a", tone(4.0))
+    (album / "bomb.m4a").write_bytes(m4a_that_claims(1000))
+    film_without_sound(album / "film.mp4")
+    code, out, err = run("predict", album, "--model", tiny_bundle, "--json", "-")
+    assert code == 1
+    tracks = {Path(track["path"]).name: track for track in json.loads(out)["tracks"]}
+    assert list(tracks) == sorted(path.name for path in album.glob("*.[fm][l4]a*"))
+    bomb = tracks.pop("bomb.m4a")
+    assert (bomb["status"], bomb["label"]) == ("undecodable", None)
+    assert [track["status"] for track in tracks.values()] == ["ok"] * 3
+    assert "2 files inside the folders are no audio" in err
+
+
+def test_a_file_that_ends_the_child_that_looks_at_it_has_a_row(mixed, no_decoder_here, monkeypatch):
+    song = write(mixed / "album" / "song.m4a", tone(1.0))
+    monkeypatch.setattr("tsresformer.audio.audio_by_ffmpeg", die)
+    files, n_others = _collect([str(mixed / "album")])
+    assert str(song) in files
+    assert (len(files), n_others) == (3, 1)
+
+
+def test_one_song_is_looked_at_by_nobody_but_its_decoder(tmp_path, no_decoder_here, monkeypatch):
+    song = str(write(tmp_path / "song.m4a", tone(1.0)))
+    monkeypatch.setattr("tsresformer.workers.Child", None)
+    assert _collect([song, str(tmp_path)]) == ([song], 0)
 
 
 def test_a_disk_that_is_full_loses_no_results(run, mixed, tiny_bundle, monkeypatch):

@@ -15,7 +15,7 @@ from sklearn import metrics as reference
 from fake_classifier import GENRES, FakeClassifier, case, scores
 from tsresformer.bundle import track_mark
 from tsresformer.classifier import Classifier
-from tsresformer.config import FeatureConfig
+from tsresformer.config import FeatureConfig, SliceConfig
 from tsresformer.errors import (
     AudioError,
     BundleError,
@@ -385,3 +385,22 @@ def test_the_real_classifier(tiny_run, tiny_bundle, tmp_path):
     told = evaluate(tiny_bundle, other, n_workers=2, n_bootstrap=20).metrics()["warnings"]
     assert [text for text in told if "trained on 6 of these 6 tracks" in text]
     assert metrics["n_slices"] == 4 * len(tests)
+
+
+def test_only_children_decode(piece_path, tmp_path, no_decoder_here):
+    track = Track(track_id="a", path=str(piece_path), label="Instrumental", split="test")
+    result = evaluate("fma-small", Manifest((track,)), out=tmp_path, n_workers=1, **QUICK)
+    (example,) = result.attention.examples
+    assert example.row.track == track
+    assert example.log_mel.max() == 0
+
+
+def test_a_file_that_is_gone_costs_its_picture_alone(tmp_path):
+    classifier, manifest = case(12)
+    classifier.bundle.slicing = SliceConfig(slice_s=2.0)
+    weights = np.random.default_rng(0).random((4, 64), dtype=np.float32)
+    for path, found in classifier.outcomes.items():
+        classifier.outcomes[path] = dataclasses.replace(found, attention_frequency=weights)
+    result = evaluate(classifier, manifest, out=tmp_path, **QUICK)
+    assert result.attention.frequency.shape == (12, 64)
+    assert result.attention.examples == ()

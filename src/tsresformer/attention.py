@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsresformer.bundle import Bundle
 from tsresformer.classifier import TrackScores
-from tsresformer.errors import AudioError
+from tsresformer.config import FeatureConfig
 from tsresformer.extract import log_mel_chunks
 from tsresformer.features import mel_filter_bank, reference_to
 from tsresformer.metrics import ratio
 from tsresformer.report.result import Attention, AttentionExample, TrackResult
 from tsresformer.slicing import cut, n_slice_frames
+from tsresformer.workers import stream
 
 N_EXAMPLES = 3
 FLAT = 1e-6
@@ -49,41 +52,56 @@ class Looked:
     def _examples(
         self, bundle: Bundle, scored: Sequence[TrackResult]
     ) -> Iterator[AttentionExample]:
-        """The most confident right predictions, each of another genre, the most probable one."""
-        best = [
-            (float(row.probabilities.max()), i, bundle.labels[int(row.probabilities.argmax())])
-            for i, row in enumerate(scored)
-            if row.probabilities is not None
-        ]
-        shown: set[str] = set()
-        for _, i, genre in sorted(best, key=lambda item: (-item[0], item[1])):
-            if len(shown) == N_EXAMPLES:
-                return
-            if genre in scored[i].track.labels and genre not in shown:
-                shown.add(genre)
-                yield from self._example(bundle, scored[i], i)
+        """The most confident right predictions, each of another genre.
 
-    def _example(self, bundle: Bundle, row: TrackResult, i: int) -> Iterator[AttentionExample]:
-        start, time, frequency = self._slices[i]
-        length = n_slice_frames(bundle.slicing, bundle.features)
-        frames: list[NDArray[np.float32]] = []
-        try:
-            for chunk in log_mel_chunks(row.track.path, bundle.features):
-                frames.append(chunk.log_mel)
-                if sum(part.shape[1] for part in frames) >= start + length:
-                    break
-        except AudioError:  # it was there a moment ago; the picture is not worth the report
-            return
-        log_mel = cut(np.concatenate(frames, axis=1), start, length)
-        second = bundle.features.frames_per_second
-        yield AttentionExample(
-            row=row,
-            log_mel=reference_to(log_mel, bundle.features),
-            start_s=start / second,
-            seconds=length / second,
-            time=time,
-            frequency=frequency,
-        )
+        A file that cannot be decoded again is left out: a picture is not worth the report.
+        """
+        features, length = bundle.features, n_slice_frames(bundle.slicing, bundle.features)
+        second = features.frames_per_second
+        chosen = _most_confident(scored, bundle.labels)
+        paths = [scored[i].track.path for i in chosen]
+        starts = {path: self._slices[i][0] for path, i in zip(paths, chosen, strict=True)}
+        function = partial(_log_mel_of_slice, starts=starts, length=length, features=features)
+        with closing(stream(function, paths, n_workers=1)) as events:
+            for event in events:
+                if event.kind != "chunk":
+                    continue
+                i = chosen[event.index]
+                start, time, frequency = self._slices[i]
+                yield AttentionExample(
+                    row=scored[i],
+                    log_mel=reference_to(event.value, features),
+                    start_s=start / second,
+                    seconds=length / second,
+                    time=time,
+                    frequency=frequency,
+                )
+
+
+def _most_confident(scored: Sequence[TrackResult], labels: Sequence[str]) -> list[int]:
+    """Places of the most confident right predictions, each of another most probable genre."""
+    likely = [
+        (float(row.probabilities.max()), i, labels[int(row.probabilities.argmax())])
+        for i, row in enumerate(scored)
+        if row.probabilities is not None
+    ]
+    best: dict[str, int] = {}
+    for _, i, genre in sorted(likely, key=lambda item: (-item[0], item[1])):
+        if genre in scored[i].track.labels:
+            best.setdefault(genre, i)
+    return list(best.values())[:N_EXAMPLES]
+
+
+def _log_mel_of_slice(
+    path: str, starts: Mapping[str, int], length: int, features: FeatureConfig
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the log-mel of one slice of a track, for a child process."""
+    frames: list[NDArray[np.float32]] = []
+    for chunk in log_mel_chunks(path, features):
+        frames.append(chunk.log_mel)
+        if sum(part.shape[1] for part in frames) >= starts[path] + length:
+            break
+    yield cut(np.concatenate(frames, axis=1), starts[path], length)
 
 
 def _centres_hz(bundle: Bundle) -> NDArray[np.float64]:

@@ -92,7 +92,10 @@ def probe(path: str | Path) -> AudioInfo:
 
 
 def looks_like_audio(path: str | Path) -> bool:
-    """Whether a file is audio by its content; quick, and no promise that it can be decoded."""
+    """Whether a file is audio by its content; quick, and no promise that it can be decoded.
+
+    FFmpeg opens what may hold pictures only: ask in a child process about files of strangers.
+    """
     try:
         with SourceFile(path) as source:
             if source.format in CONTAINERS:
@@ -100,6 +103,20 @@ def looks_like_audio(path: str | Path) -> bool:
             return True
     except AudioError:
         return False
+
+
+def audio_by_head(path: str | Path) -> bool | None:
+    """What `looks_like_audio` says where the first bytes tell; None where FFmpeg has to."""
+    try:
+        with SourceFile(path) as source:
+            return None if source.format in CONTAINERS else True
+    except AudioError:
+        return False
+
+
+def audio_by_ffmpeg(path: str) -> Iterator[bool]:
+    """Yield what `looks_like_audio` says, for a child process."""
+    yield looks_like_audio(path)
 
 
 def open_audio(

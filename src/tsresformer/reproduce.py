@@ -8,15 +8,17 @@ interruption left it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tsresformer.check import check
 from tsresformer.config import FeatureConfig
 from tsresformer.datasets import fma
-from tsresformer.errors import AudioError, StudyError
+from tsresformer.errors import StudyError
 from tsresformer.extract import log_mel_chunks
 from tsresformer.files import atomic_write
 from tsresformer.manifest import Manifest
@@ -28,7 +30,7 @@ from tsresformer.studies.plan import Study, load_study
 from tsresformer.studies.results import Results
 from tsresformer.studies.runner import Outcome, check_study, estimate, run_study
 from tsresformer.studies.tables import notes, point_rows, write_tables
-from tsresformer.workers import n_cores
+from tsresformer.workers import n_cores, stream
 
 STUDIES = ("leak_audit", "paper", "slice_duration", "models", "attention", "baselines")
 INDEX = "index.html"
@@ -112,17 +114,15 @@ class Job:
 
     def _clip_seconds(self, manifest: Manifest) -> float:
         """Processor seconds that one clip takes from the file to the log-mel."""
-        times = []
-        for track in manifest.tracks:
-            begun = time.process_time()
-            try:
-                for _ in log_mel_chunks(track.path, self.features):
-                    pass
-            except AudioError:
-                continue
-            times.append(time.process_time() - begun)
-            if len(times) > TIMED_CLIPS:
-                break
+        times: list[float] = []
+        function = partial(_decoding_seconds, features=self.features)
+        paths = (track.path for track in manifest.tracks)
+        with closing(stream(function, paths, n_workers=1)) as events:
+            for event in events:
+                if event.kind == "chunk":
+                    times.append(event.value)
+                    if len(times) > TIMED_CLIPS:
+                        break
         if len(times) < 2:
             raise StudyError(f"{self.audio}: holds no two clips that can be decoded")
         return sum(times[1:]) / len(times[1:])  # the first one also loads the decoder
@@ -182,6 +182,14 @@ class Job:
             outcomes.append(outcome)
             write_index(self.out, [done.results for done in outcomes], manifest)
         return outcomes
+
+
+def _decoding_seconds(path: str, features: FeatureConfig) -> Iterator[float]:
+    """Yield the processor seconds from a file to its log-mel, for a child process."""
+    begun = time.process_time()
+    for _ in log_mel_chunks(path, features):
+        pass
+    yield time.process_time() - begun
 
 
 def write_index(folder: Path, studies: Sequence[Results], manifest: Manifest) -> Path:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from audio_files import film_without_sound, m4a_that_claims, tone, write
 from miniature import SAMPLE_RATE, music, write_audio
 from tsresformer.datasets import folder, walk
 from tsresformer.errors import ManifestError
@@ -69,6 +70,19 @@ def test_audio_that_cannot_be_opened_keeps_a_row(tmp_path: Path) -> None:
     assert (good.status, good.error) == ("", "")
     assert bad.status == "undecodable" and bad.error
     assert "not to be opened, each keeps a row with its error: 1 file" in manifest.notes
+
+
+def test_only_children_open_the_files(tmp_path: Path, no_decoder_here: None) -> None:
+    (tmp_path / "Pop").mkdir()
+    write(tmp_path / "Pop" / "a.wav", tone(0.2))
+    write(tmp_path / "Pop" / "b.m4a", tone(0.2))
+    film_without_sound(tmp_path / "Pop" / "film.mp4")
+    (tmp_path / "Pop" / "bomb.m4a").write_bytes(m4a_that_claims(1000))
+    steps: list[tuple[int, int]] = []
+    manifest = folder.read(tmp_path, n_workers=2, progress=lambda *step: steps.append(step))
+    assert [t.track_id for t in manifest.tracks] == ["Pop/a.wav", "Pop/b.m4a", "Pop/bomb.m4a"]
+    assert manifest.notes[0] == "no audio, so left out: 1 file"
+    assert steps == [(n, 4) for n in range(1, 5)]
 
 
 def test_an_empty_folder_is_refused_by_name(tmp_path: Path) -> None:

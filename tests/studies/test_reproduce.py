@@ -21,7 +21,7 @@ def release(tmp_path_factory):
     return write_fma(tmp_path_factory.mktemp("release"), tracks)
 
 
-def test_everything_from_the_two_downloads(release, study_file, tmp_path, capsys):
+def test_everything_from_the_two_downloads(release, study_file, tmp_path, capsys, no_decoder_here):
     path = study_file(
         'protocols = ["official"]\nreference = { model = "left" }\n[axes.model]\n'
         'left = { "model.right" = false }\nsvm = { "classical.model" = "svm" }'

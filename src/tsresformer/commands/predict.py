@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,21 +111,30 @@ def predict(
 
 def _collect(paths: Sequence[str]) -> tuple[list[str], int]:
     """Files to classify, each once, and the number of others inside folders."""
-    from tsresformer.audio import looks_like_audio
     from tsresformer.datasets import walk
 
     files: dict[str, str] = {}  # by absolute path, as the user spelt them
-    n_others = 0
+    named = {os.path.abspath(path) for path in paths if not os.path.isdir(path)}
     for path in paths:
-        if not os.path.isdir(path):
-            files.setdefault(os.path.abspath(path), path)
-            continue
-        for inner in walk(Path(path)):
-            if looks_like_audio(inner):
-                files.setdefault(os.path.abspath(inner), str(inner))
-            else:
-                n_others += 1
-    return list(files.values()), n_others
+        for file in map(str, walk(Path(path))) if os.path.isdir(path) else [path]:
+            files.setdefault(os.path.abspath(file), file)
+    others = _others([file for absolute, file in files.items() if absolute not in named])
+    return [file for file in files.values() if file not in others], len(others)
+
+
+def _others(files: Sequence[str]) -> set[str]:
+    """Those of the files that are no audio; what FFmpeg has to open for that, a child opens.
+
+    A file that ends the child is none of them: its row will say what is wrong with it.
+    """
+    from tsresformer.audio import audio_by_ffmpeg, audio_by_head
+    from tsresformer.workers import stream
+
+    known = {file: audio_by_head(file) for file in files}
+    unknown = [file for file, is_audio in known.items() if is_audio is None]
+    with closing(stream(audio_by_ffmpeg, unknown, n_workers=1)) as events:
+        known.update((event.item, event.value) for event in events if event.kind == "chunk")
+    return {file for file, is_audio in known.items() if is_audio is False}
 
 
 def _write(

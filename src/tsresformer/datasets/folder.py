@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +13,7 @@ from tsresformer.datasets import require_folder, walk
 from tsresformer.errors import AudioError, ManifestError
 from tsresformer.labels import fold
 from tsresformer.manifest import Manifest, Track, counted, printable
-from tsresformer.workers import stream
+from tsresformer.workers import alive, stream
 
 LabelFrom = Literal["folder", "tag"]
 
@@ -38,7 +37,7 @@ def read(
     Parameters
     ----------
     label_from : "folder" (the first folder below `root`) or "tag" (the genre tag)
-    n_workers : processes that read the tags, since hostile ones can hang or kill their reader
+    n_workers : processes that open the files, since hostile ones can hang or kill their reader
     progress : called with the numbers of files read and of all files
 
     Raises
@@ -52,35 +51,33 @@ def read(
         )
     expected = "audio files" + (" in one folder a genre" if label_from == "folder" else "")
     folder = require_folder(root, expected)
-    seen: Counter[bool] = Counter()
-    spellings: dict[str, str] = {}
-    paths = list(_audio(folder, seen))
-    if not paths:
-        others = f" (only {counted(seen[False], 'other file')})" if seen[False] else ""
-        raise ManifestError(f"{root}: has no audio files{others}; expected {expected}")
-    tags: dict[int, dict[str, str] | AudioError] = {}
+    paths = list(walk(folder))
+    found: dict[int, dict[str, str] | AudioError] = {}
+    n_done = 0
     with closing(stream(_read_tags, map(str, paths), n_workers=n_workers)) as events:
         for event in events:
-            if event.kind != "end":
-                tags[event.index] = event.value
-                progress(len(tags), len(paths))
+            if event.value is not None:
+                found[event.index] = event.value
+            if event.kind != "chunk":
+                n_done += 1
+                progress(n_done, len(paths))
+    n_others = len(paths) - len(found)
+    if not found:
+        others = f" (only {counted(n_others, 'other file')})" if n_others else ""
+        raise ManifestError(f"{root}: has no audio files{others}; expected {expected}")
+    spellings: dict[str, str] = {}
     tracks = [
-        _track(path, path.relative_to(folder), folder.name, label_from == "tag", spellings, tags[i])
-        for i, path in enumerate(paths)
+        _track(path, path.relative_to(folder), folder.name, label_from == "tag", spellings, tags)
+        for path, tags in ((paths[i], found[i]) for i in sorted(found))
     ]
-    return Manifest(tuple(tracks), notes=tuple(_notes(tracks, seen[False], label_from)))
-
-
-def _audio(folder: Path, seen: Counter[bool]) -> Iterator[Path]:
-    for path in walk(folder):
-        is_audio = looks_like_audio(path)
-        seen[is_audio] += 1
-        if is_audio:
-            yield path
+    return Manifest(tuple(tracks), notes=tuple(_notes(tracks, n_others, label_from)))
 
 
 def _read_tags(path: str) -> Iterator[dict[str, str]]:
-    yield {key: printable(text).strip() for key, text in probe(path).tags.items()}
+    """Yield the tags of a file that is audio, for a child process."""
+    if looks_like_audio(path):
+        alive()
+        yield {key: printable(text).strip() for key, text in probe(path).tags.items()}
 
 
 def _track(
