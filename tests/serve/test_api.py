@@ -224,6 +224,16 @@ ERRORS: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
         400,
         "bad-request",
     ),
+    "charset": (
+        "POST",
+        "/v1/predict",
+        {
+            "content": b'--x\r\ncontent-disposition: form-data; name="file"\r\n\r\na\r\n--x--\r\n',
+            "headers": {"content-type": "multipart/form-data; boundary=x; charset=undefined"},
+        },
+        400,
+        "bad-request",
+    ),
     "two files": (
         "POST",
         "/v1/predict",

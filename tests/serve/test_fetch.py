@@ -94,6 +94,19 @@ def test_what_goes_wrong_is_a_problem(
     assert {asked for asked, _ in Host.asked} == {path}
 
 
+@pytest.mark.parametrize("place", ["/\\ud800", "/x?\\udfff", "/x#\\ud800"])
+def test_half_a_character_makes_no_url(
+    fetching: httpx.Client, host: int, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    Host.asked.clear()
+    content = f'{{"url": "http://127.0.0.1:{host}{place}"}}'
+    headers = {"content-type": "application/json"}
+    answer = fetching.post("/v1/predict", content=content, headers=headers)
+    assert problem(answer, 400, "bad-request") == "the URL is malformed"
+    assert not Host.asked
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -81,6 +81,7 @@ class Fetcher:
     async def _request(self, client: httpx.AsyncClient, url: str) -> httpx.Request:
         """Check a URL, and address a request for it to the address that was checked."""
         try:
+            url.encode()  # JSON may hold one half of a surrogate pair, which no request can
             parts = urlsplit(url)
             scheme, host, port = parts.scheme.lower(), parts.hostname or "", parts.port
         except ValueError:

@@ -80,6 +80,8 @@ async def _multipart(request: Request, settings: Settings, most: int) -> list[Up
         form = await parser.parse()
     except MultiPartException as error:
         raise Problem("bad-request", error.message.rstrip(".")) from None
+    except UnicodeError:  # an unknown charset is read as Latin-1, but some codecs refuse all bytes
+        raise Problem("bad-request", "the form cannot be read in the charset it claims") from None
     parts = form.getlist(FIELD)
     files = [part for part in parts if isinstance(part, UploadFile)]
     if not files or len(files) < len(form.multi_items()):
