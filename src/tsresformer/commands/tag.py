@@ -27,6 +27,7 @@ from tsresformer.tagging import POLICIES
 
 if TYPE_CHECKING:
     from tsresformer.classifier import Classifier
+    from tsresformer.tagging.library import Library
     from tsresformer.tagging.plan import Options, Row
 
 HEADER = ("file", "genre now", "proposed", "confidence", "becomes", "")
@@ -112,7 +113,6 @@ def tag(
     if undo:
         return _undo(undo, json, break_links=settings["break_links"])
     assert library is not None
-    from tsresformer.progress import meter
     from tsresformer.tagging.library import Library
     from tsresformer.tagging.playlists import write_playlists
 
@@ -125,17 +125,7 @@ def tag(
     held = Library(library, options, n_workers=settings["workers"])
     try:
         with held:
-            try:
-                with meter("reading tags") as bar:
-                    for row in held.tag(
-                        classifier, progress=lambda what, n, total: bar.reach(n, total, what)
-                    ):
-                        rows.append(row)
-                        if row.error:
-                            bar.say(f"{shown(row.path)}: {row.error}")
-            except KeyboardInterrupt:
-                interrupted = True
-            rows.sort(key=lambda row: row.path)
+            interrupted = _collect(held, classifier, rows)
             if playlists and not (dry_run or interrupted):
                 tracks = [(row.path, row.after) for row in rows if row.after]
                 problems = list(write_playlists(Path(playlists), tracks))
@@ -201,6 +191,25 @@ def watch(library: str, settle: float, **settings: Any) -> int:
             if held.journal:
                 click.echo(f"to undo: tsresformer tag --undo {shown(held.journal)}")
     return EXIT_INPUT if failed else EXIT_OK
+
+
+def _collect(held: Library, classifier: Classifier, rows: list[Row]) -> bool:
+    """Tag a library and gather its rows; whether it was interrupted."""
+    from tsresformer.progress import meter
+
+    try:
+        with meter("reading tags") as bar:
+            for row in held.tag(
+                classifier, progress=lambda what, n, total: bar.reach(n, total, what)
+            ):
+                rows.append(row)
+                if row.error:
+                    bar.say(f"{shown(row.path)}: {row.error}")
+    except KeyboardInterrupt:
+        return True
+    finally:
+        rows.sort(key=lambda row: row.path)
+    return False
 
 
 def _prepare(

@@ -268,7 +268,7 @@ def without_heard(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **record,
         "init": plain(initial) if initial else None,
-        "teachers": [plain(teacher) for teacher in record["teachers"]],
+        "teachers": [plain(teacher) for teacher in record.get("teachers", ())],
     }
 
 
