@@ -246,6 +246,26 @@ def test_status_for_people_and_machines(command, expected, tmp_path):
     assert document["audio_hours"] == pytest.approx((N_TRACKS - 1) * 4 / 3600, rel=0.01)
 
 
+def test_what_is_no_part_of_the_run_is_left_alone(expected, music, tiny_bundle, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(expected, out)
+    strangers = ["00000000 (copy).parquet", "all.parquet", "1.parquet", f"{N_PARTS:08d}.parquet"]
+    for name in strangers:
+        shutil.copy(out / "parts" / "00000000.parquet", out / "parts" / name)
+    (out / "parts" / "00000001.parquet").unlink()
+    assert (status(str(out)).n_done_parts, status(str(out)).complete) == (N_PARTS - 1, False)
+    begun = []
+    done = run(
+        str(music),
+        str(out),
+        str(tiny_bundle),
+        engine="local",
+        on_start=lambda job, n_done: begun.append(n_done),
+    )
+    assert (begun, done.complete) == ([N_TRACKS - PART_TRACKS], True)
+    assert all((out / "parts" / name).exists() for name in strangers)
+
+
 def test_misuse_is_one_sentence(command, tmp_path, music):
     for arguments, problem in (
         (("status", tmp_path), "holds no catalogue run"),

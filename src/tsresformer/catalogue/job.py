@@ -126,9 +126,14 @@ class Job:
         return content
 
     def finished(self) -> set[int]:
-        """Numbers of the parts that are there."""
-        names = self.output.names(PARTS)
-        return {int(name[:-8]) for name in names if name.endswith(".parquet") and name[0] != "."}
+        """Numbers of the parts that are there, whatever else is among them."""
+        names = {f"{PARTS}/{name}" for name in self.output.names(PARTS)}
+        return {part for part in range(self.record.n_parts) if part_name(part) in names}
+
+
+def part_name(part: int) -> str:
+    """File of a part, below the output."""
+    return f"{PARTS}/{part:08d}.parquet"
 
 
 def begin(source: str, output: str, bundle: Bundle, part_tracks: int | None = None) -> Job:

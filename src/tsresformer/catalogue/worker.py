@@ -13,7 +13,7 @@ from typing import Any
 
 from tsresformer.bundle import CARD, GRAPH, RECORD, WEIGHTS, Bundle
 from tsresformer.catalogue.fetch import UNREADABLE, fetched_chunks
-from tsresformer.catalogue.job import PARTS, Job
+from tsresformer.catalogue.job import Job, part_name
 from tsresformer.catalogue.places import parquet_bytes
 from tsresformer.classifier import Classifier, TrackScores
 from tsresformer.cluster import EXTRA
@@ -141,11 +141,6 @@ def n_failed(status: Mapping[str, int]) -> int:
 def bundle_files(bundle: Bundle) -> dict[str, bytes]:
     """Content of a bundle, to be sent to where it is needed."""
     return {name: (bundle.path / name).read_bytes() for name in (RECORD, GRAPH, WEIGHTS, CARD)}
-
-
-def part_name(part: int) -> str:
-    """File of a part, below the output."""
-    return f"{PARTS}/{part:08d}.parquet"
 
 
 def read_summary(job: Job, part: int) -> PartSummary | None:
