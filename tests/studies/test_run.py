@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,6 +173,41 @@ def test_the_same_study_resumes_and_nothing_else_does(noisy, study_file, tmp_pat
     (tmp_path / "other" / "thesis.tex").write_text("")
     with pytest.raises(StudyError, match="holds something that is no study"):
         start(noisy, path, tmp_path / "other")
+
+
+def test_parts_of_a_study_run_apart_are_the_whole_when_copied_together(
+    noisy, study_file, tmp_path, fake
+):
+    path = study_file("folds = [0]\nseeds = [0, 1]\n" + TWO)
+    whole = start(noisy, path, tmp_path / "whole").results
+    fake.trained.clear()
+    part = start(noisy, path, tmp_path / "a", only=["*-none-*", "*-none-*-seed-0"])
+    assert (part.n_done, part.n_cells, part.complete, len(fake.trained)) == (2, 4, False, 2)
+    start(noisy, path, tmp_path / "b", only=["*-se-*-seed-1"])
+    shutil.copytree(tmp_path / "b", tmp_path / "a", dirs_exist_ok=True)
+    assert len(Results.open(tmp_path / "a").cells()) == 3
+    together = start(noisy, path, tmp_path / "a", resume=True).results
+    assert len(fake.trained) == 2 + 1 + 1
+    for results in (whole, together):
+        write_tables(results)
+    assert rows(together.folder) == rows(whole.folder)
+    with pytest.raises(
+        StudyError, match="--cells \\*-svm-\\*: fits no cell; a cell is called atten"
+    ):
+        start(noisy, path, tmp_path / "c", only=["*-none-*", "*-svm-*"])
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_part_of_a_study_keeps_what_another_began(noisy, study_file, tmp_path, fake):
+    path = study_file(TWO)
+    begun = tmp_path / "r" / "parts" / "of-another.npz"
+    start(noisy, path, tmp_path / "r", only=["*-se-*"])
+    begun.parent.mkdir(exist_ok=True)
+    begun.write_bytes(b"")
+    start(noisy, path, tmp_path / "r", only=["*-se-*"], resume=True)
+    assert begun.is_file()
+    start(noisy, path, tmp_path / "r", resume=True)
+    assert not begun.parent.exists()
 
 
 def test_a_cell_that_fails_is_a_row_and_is_tried_again(noisy, study_file, tmp_path, fake):
@@ -512,6 +548,10 @@ def test_the_command_says_how_far_it_came(noisy, study_file, tmp_path, fake, cap
     assert f"{out}: 2 of 2 cells" in said.out
     assert "failed: attention-none--artist-kfold--seed-0: the loss is nan" in said.err
     fake.fail = ""
+    part = ["-o", str(tmp_path / "part"), "--cells", "*-se-*"]
+    assert command_line(["study", "run", str(path), *data, *part]) == 0
+    said = capsys.readouterr().err
+    assert "1 of 2 cells are done, 1 remain: those that --cells left out" in said
     assert command_line(["study", "run", str(path), *data, "-o", out, "--resume"]) == 0
     assert command_line(["study", "show", out, "--json", "-"]) == 0
     found = json.loads(capsys.readouterr().out.partition("show")[2].partition("\n")[2])

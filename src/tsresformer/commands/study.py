@@ -107,6 +107,7 @@ def _cost(found: Study, manifest: str, store: str) -> tuple[float | None, str]:
 @store_option
 @click.option("-o", "--out", required=True, type=click.Path(), help="The results, a new folder.")
 @click.option("--resume", is_flag=True, help="Go on with what is not finished.")
+@click.option("--cells", multiple=True, metavar="PATTERN", help="Only cells so named: '*-svm-*'.")
 @click.option("--budget", metavar="TIME", help="Stop before this is exceeded: 90m, 2h, 1h30m.")
 @click.option("--set", "overrides", multiple=True, metavar="a.b=v", help="Change one setting.")
 @workers_option
@@ -116,6 +117,7 @@ def run(
     store: str,
     out: str,
     resume: bool,
+    cells: tuple[str, ...],
     budget: str | None,
     overrides: tuple[str, ...],
     workers: int,
@@ -125,6 +127,8 @@ def run(
     It can be stopped at any time, also by --budget; the same command with --resume goes on. A cell
     that fails is a row with its error, and the exit code is 1. --set changes the configuration
     that all cells share, and with study.seeds, study.folds or study.protocols the study itself.
+    --cells spreads one study over machines: each runs its cells in a folder of its own, and the
+    folders copied into one are the study.
 
     \b
     Examples:
@@ -133,6 +137,8 @@ def run(
           --resume --budget 90m
       tsresformer study run attention --manifest fma.csv --store store/ -o results/quick \\
           --set train.epochs=3 --set 'study.seeds=[0]'
+      tsresformer study run baselines --manifest fma.csv --store store/ -o results/part \\
+          --cells '*-vgg-*' --cells '*-svm-*'
     """
     from tsresformer.progress import meter
     from tsresformer.studies.budget import parse_duration
@@ -151,6 +157,7 @@ def run(
                 store,
                 out,
                 resume=resume,
+                only=cells,
                 budget_s=budget_s,
                 n_workers=workers,
                 say=bar.say,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tsresformer.config import suggestion
 from tsresformer.errors import MissingExtraError, StudyError, TsResformerError, require
 from tsresformer.files import check_writable, sha256_json, write_sealed
 from tsresformer.manifest import Manifest
@@ -32,13 +34,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far a run came."""
+    """How far a run came; `remaining_s` is None unless its budget ended it."""
 
     results: Results
     n_cells: int
     n_done: int
     n_failed: int
-    remaining_s: float
+    remaining_s: float | None
 
     @property
     def complete(self) -> bool:
@@ -53,6 +55,7 @@ def run_study(
     out: str | Path,
     *,
     resume: bool = False,
+    only: Sequence[str] = (),
     budget_s: float | None = None,
     n_workers: int | None = None,
     say: Say = lambda text: None,
@@ -63,17 +66,21 @@ def run_study(
     Parameters
     ----------
     out : the results folder; holds nothing, or with `resume` this very study
+    only : run those cells alone whose name fits one of these patterns, as file names do; folders
+        of one study that hold different cells can be copied together
     budget_s : stop before a training that by the mean of those measured will not fit
     say, progress : told of each finished cell, and of the trainings that are done
 
     Raises
     ------
-    StudyError : the budget is too small for one training, or `out` holds something else
+    StudyError : the budget is too small for one training, a pattern of `only` fits no cell, or
+        `out` holds something else
     SplitError : the manifest cannot serve a protocol
     """
     manifest = manifest if isinstance(manifest, Manifest) else Manifest.read(manifest)
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     out = Path(out)
+    cells = chosen_cells(study, only)
     check_writable(out, folder=True)
     store.verify()
     data = Data(manifest, store, out / "stores", lambda path: say(f"log-mels into {path}"))
@@ -81,16 +88,31 @@ def run_study(
     record = _record(study, manifest, store)
     check_folder(out, record, resume=resume)
     clock = Clock(budget_s)
-    _Runner.check_budget(study, data, out, record, clock)
+    _Runner.check_budget(study, cells, data, out, clock)
     with hold(out):
         results = Results.begin(out, record, resume=resume)
-        runner = _Runner(study, data, results, clock, n_workers or n_cores(), say, progress)
+        n_workers = n_workers or n_cores()
+        runner = _Runner(study, cells, data, results, clock, n_workers, say, progress)
         return runner.run()
 
 
-def n_trainings(study: Study) -> int:
-    """Trainings that a study takes; the one that wins its tuning counts once."""
-    return sum(_n_trials(study, cell) * len(cell.parts) for cell in study.cells)
+def chosen_cells(study: Study, only: Sequence[str]) -> list[Cell]:
+    """The cells whose name fits one of the patterns; all of them without any."""
+    names = [cell.name for cell in study.cells]
+    for pattern in only:
+        if not fnmatch.filter(names, pattern):
+            raise StudyError(
+                f"study {study.name}: --cells {pattern}: fits no cell{suggestion(pattern, names)}; "
+                f"a cell is called {names[0]}, say"
+            )
+    fits = [any(fnmatch.fnmatchcase(name, pattern) for pattern in only) for name in names]
+    return [cell for cell, fit in zip(study.cells, fits, strict=True) if fit or not only]
+
+
+def n_trainings(study: Study, cells: Iterable[Cell] | None = None) -> int:
+    """Trainings that cells of a study take; the one that wins its tuning counts once."""
+    cells = study.cells if cells is None else cells
+    return sum(_n_trials(study, cell) * len(cell.parts) for cell in cells)
 
 
 def estimate(study: Study, data: Splits) -> float:
@@ -178,6 +200,7 @@ class _Runner:
     def __init__(
         self,
         study: Study,
+        cells: Sequence[Cell],
         data: Data,
         results: Results,
         clock: Clock,
@@ -185,17 +208,18 @@ class _Runner:
         say: Say,
         progress: Callable[[int, int], None],
     ) -> None:
-        self._study, self._data, self._results, self._clock = study, data, results, clock
+        self._study, self._cells = study, cells
+        self._data, self._results, self._clock = data, results, clock
         self._n_workers, self._say, self._progress = n_workers, say, progress
-        self._n_trained, self._n_trainings = 0, n_trainings(study)
+        self._n_trained, self._n_trainings = 0, n_trainings(study, cells)
         self._work = results.folder / "work"
 
     @staticmethod
     def check_budget(
-        study: Study, data: Data, out: Path, record: Mapping[str, Any], clock: Clock
+        study: Study, cells: Sequence[Cell], data: Data, out: Path, clock: Clock
     ) -> None:
         """Refuse a budget that is too small for one training, before anything is written."""
-        for cell in study.cells:
+        for cell in cells:
             if (out / "cells" / f"{cell.name}.json").is_file():
                 continue
             spec, protocol = study.spec(cell), cell.parts[0]
@@ -215,9 +239,8 @@ class _Runner:
 
     def run(self) -> Outcome:
         """Run what is not finished; a cell that failed is tried again."""
-        cells = self._study.cells
         stopped = False
-        for cell in cells:
+        for cell in self._cells:
             known = self._results.cell(cell.name)
             if known is not None and not known["error"]:
                 self._count(_n_trials(self._study, cell) * len(cell.parts))
@@ -230,10 +253,12 @@ class _Runner:
         found = self._results.cells()
         n_failed = sum(1 for cell in found if cell["error"])
         left = self._n_trainings - self._n_trained
-        if not stopped and not n_failed:
+        remaining_s = left * self._clock.expected() if stopped else None
+        n_cells = len(self._study.cells)
+        outcome = Outcome(self._results, n_cells, len(found), n_failed, remaining_s)
+        if outcome.complete and not n_failed:
             self._results.tidy()
-        remaining_s = left * self._clock.expected() if stopped else 0.0
-        return Outcome(self._results, len(cells), len(found), n_failed, remaining_s)
+        return outcome
 
     def _run_cell(self, cell: Cell) -> None:
         try:
@@ -354,9 +379,11 @@ def _headline(result: EvaluationResult) -> str:
 
 def remaining_text(outcome: Outcome) -> Iterator[str]:
     """What is left to do, in words."""
-    if not outcome.complete:
+    if outcome.remaining_s is not None:
         yield (
             f"the budget is spent: {outcome.results.progress}, about "
             f"{duration(outcome.remaining_s)} by the mean of the trainings so far; the same "
             "command with --resume goes on"
         )
+    elif not outcome.complete:
+        yield f"{outcome.results.progress}: those that --cells left out"
