@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 
@@ -143,7 +144,8 @@ def test_a_thousand_resamples_take_seconds():
 
 def shares(right, groups, count=None):
     right = np.asarray(right, dtype=float)
-    return bootstrap.Shares(right, np.ones(len(right)) if count is None else count, tuple(groups))
+    n_items = right.shape[-1]
+    return bootstrap.Shares(right, np.ones(n_items) if count is None else count, tuple(groups))
 
 
 def test_the_interval_of_a_share_is_that_of_the_accuracy():
@@ -187,3 +189,43 @@ def test_a_difference_over_other_tracks_and_one_of_one_group():
     assert lone.value == 0.5
     assert math.isnan(lone.low)
     assert math.isnan(lone.p)
+
+
+def trainings(*accuracies, n_tracks=2000):
+    """Tracks of as many artists, and one row a seed with so many of them right."""
+    right = [np.arange(n_tracks) < accuracy * n_tracks for accuracy in accuracies]
+    rng = np.random.default_rng(0)
+    return shares([rng.permutation(row) for row in right], [f"g{i}" for i in range(n_tracks)])
+
+
+def test_seeds_that_differ_widen_the_interval_of_their_mean():
+    apart = bootstrap.share_interval(trainings(0.4, 0.5, 0.6))
+    alike = bootstrap.share_interval(trainings(0.5, 0.5, 0.5))
+    assert apart.value == alike.value == pytest.approx(0.5)
+    assert alike.high - alike.low < 0.05
+    assert (apart.low, apart.high) == pytest.approx((0.4, 0.6), abs=0.03)
+    of_many = bootstrap.share_interval(trainings(*np.linspace(0.4, 0.6, 9)))
+    sd = np.std(np.linspace(0.4, 0.6, 9), ddof=1) / 3
+    assert (of_many.high - of_many.low) / 2 == pytest.approx(1.96 * sd, rel=0.25)
+
+
+@pytest.mark.parametrize("n_seeds", [2, 3, 4])
+def test_the_spread_over_seeds_is_that_of_their_mean(n_seeds):
+    values = np.arange(n_seeds) ** 2.0
+    drawn = bootstrap._seed_weights(np.random.default_rng(0), 40_000, n_seeds) @ values
+    assert drawn.mean() == pytest.approx(values.mean(), rel=0.02)
+    assert drawn.var() == pytest.approx(values.var(ddof=1) / n_seeds, rel=0.03)
+
+
+def test_a_lucky_seed_makes_no_difference_significant():
+    lucky, steady = trainings(0.48, 0.50, 0.58), trainings(0.49, 0.50, 0.49)
+    assert bootstrap.difference(lucky, steady, n_bootstrap=2000).p > 0.1
+    mean = shares(lucky.right.mean(axis=0), lucky.groups)
+    assert bootstrap.difference(mean, trainings(0.49), n_bootstrap=2000).p < 0.05
+
+
+def test_no_difference_is_no_difference_to_the_last_digit():
+    same = trainings(*[0.5] * 4)
+    equal = dataclasses.replace(same, right=np.repeat(same.right[:1], 4, axis=0))
+    gap = bootstrap.difference(equal, equal, n_bootstrap=500)
+    assert (gap.value, gap.low, gap.high, gap.p) == (0, 0, 0, 1)

@@ -1,15 +1,16 @@
 """A study's tables: what is compared with what, and how p-values are corrected."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 
-from tsresformer.bootstrap import Interval, Shares
-from tsresformer.compare import Answer, holm
+from tsresformer.bootstrap import Difference, Interval, Shares
+from tsresformer.compare import MCNEMAR_WARNING, Answer, holm
 from tsresformer.studies.plan import load_study
 from tsresformer.studies.results import Results
-from tsresformer.studies.tables import Point, contrasts, notes
+from tsresformer.studies.tables import Point, contrasts, notes, signed
 
 GROUPS = tuple(f"artist{i // 3}" for i in range(60))
 
@@ -25,7 +26,8 @@ def point(values, protocol, right):
     return Point(
         values=values, protocol=protocol, title="", leaks=False, n_tracks=60,
         accuracies=(shares.value,), track=shares, slice=shares, accuracy=none,
-        slice_accuracy=none, answers=(answers,), train_s=1.0, params=None, macs=None, cells=(),
+        slice_accuracy=none, answers=(answers,), train_s=1.0, params=None, macs=None,
+        cells=({"seed": 0, "parts": []},),
     )  # fmt: skip
 
 
@@ -48,7 +50,7 @@ def grid(study_file, tmp_path):
             for front, share in (("plain", 0.5), ("se", 0.5 + 0.06 * n))
             for right in [draw.random(60) < share]
         ]
-        return Results(tmp_path, study.record()), found
+        return Results(tmp_path, {**study.record(), "cells": []}), found
 
     return make
 
@@ -70,16 +72,17 @@ def test_holm_is_over_all_comparisons_of_a_protocol(grid, reference, family, n):
         ps = [c.track.p for c in members]
         assert len(set(ps)) > 1
         assert [c.p_holm for c in members] == pytest.approx(holm(ps))
+        slices = holm([c.slice.p for c in members])
+        assert [c.slice_p_holm for c in members] == pytest.approx(slices)
     assert all(c.point.label != c.reference.label or n == 8 for c in compared)
 
 
 def test_a_note_tells_of_batches_that_were_computed_in_parts(grid):
     results, found = grid('{ front = "plain" }')
     whole, part, older = (
-        dataclasses.replace(found[0], cells=({"parts": [{"macs": 1, **size}]},))
+        dataclasses.replace(found[0], cells=({"seed": 0, "parts": [{"macs": 1, **size}]},))
         for size in ({"micro_batch": 32}, {"micro_batch": 8}, {})
     )
-    results.record["cells"] = []
     assert "Slices computed at once: 8, 32. " in " ".join(notes(results, [whole, part, older]))
     assert "at once" not in " ".join(notes(results, [whole, older]))
 
@@ -103,3 +106,43 @@ def test_a_reference_is_any_value_of_its_axis(study_file, tmp_path, axis, values
     (compared,) = contrasts(results, found)
     assert compared.reference.values == {axis: label}
     assert f"Differences are from {axis} {label}, in points" in " ".join(notes(results, found))
+
+
+def test_tracks_are_paired_by_the_first_seed_that_both_have(grid):
+    results, found = grid('{ front = "plain" }')
+    reference, other = found[:2]
+    swapped = {i: dataclasses.replace(a, best="b") for i, a in other.answers[0].items()}
+    late = dataclasses.replace(
+        other,
+        answers=(swapped, *other.answers),
+        cells=tuple({"seed": seed, "parts": []} for seed in (3, 0)),
+    )
+    (usual,) = contrasts(results, [reference, other])
+    assert contrasts(results, [reference, late])[0].only == usual.only
+    alone = dataclasses.replace(late, answers=late.answers[:1], cells=late.cells[:1])
+    (apart,) = contrasts(results, [reference, alone])
+    assert apart.only is None
+    assert math.isnan(apart.mcnemar_p)
+
+
+def test_mcnemar_is_never_told_without_its_warning(grid):
+    results, found = grid('{ front = "plain" }')
+    text = " ".join(notes(results, found))
+    assert "McNemar's p, not corrected, artist-kfold: 1, se " in text
+    assert MCNEMAR_WARNING in text
+    assert "McNemar" not in " ".join(notes(*grid('{ protocol = "official" }')))
+
+
+def test_slices_a_track_are_told_where_a_protocol_scatters_them(grid):
+    results, found = grid('{ protocol = "official" }')
+    few = dataclasses.replace(
+        found[0], leaks=True, slice=Shares(np.ones((1, 60)), np.full(60, 3.0), GROUPS)
+    )
+    text = " ".join(notes(results, [few, found[-1]]))
+    assert "Slices of a track that are scored together: artist-kfold 3.0, official 1.0." in text
+    assert "scored together" not in " ".join(notes(results, found))
+
+
+def test_no_difference_has_no_sign():
+    assert signed(Difference(1e-17, -1e-17, 2e-17, 1.0)) == "+0.0 (+0.0 to +0.0)"
+    assert signed(Difference(0.05, 0.01, 0.09, 0.02)) == "-5.0 (-9.0 to -1.0)"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tsresformer.bootstrap import Difference, Interval, Shares, difference, share_interval
-from tsresformer.compare import Answer, answers_of, holm, mcnemar
+from tsresformer.compare import MCNEMAR_WARNING, Answer, answers_of, holm, mcnemar
 from tsresformer.files import atomic_write
 from tsresformer.report.result import percent, span
 from tsresformer.splits import Protocol
@@ -26,13 +26,10 @@ TABLE, MARKDOWN, LATEX = "results.csv", "table.md", "table.tex"
 class Point:
     """A point of the grid under one protocol: its cells of all seeds taken together.
 
-    A track counts as right by the share of the seeds that get it right, so the intervals, which
-    are over artists, are of the mean over seeds.
-
     Attributes
     ----------
     accuracies : of whole tracks, one a seed
-    track, slice : shares of right answers with their groups
+    track, slice : right answers of each seed, with their groups
     """
 
     values: Mapping[str, str]
@@ -56,13 +53,23 @@ class Point:
         """The point in words, without its protocol."""
         return ", ".join(self.values.values()) or "base"
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of its cells."""
+        return tuple(cell["seed"] for cell in self.cells)
+
+    @property
+    def slices_per_track(self) -> float:
+        """How many slices of a track were scored, in the mean."""
+        return float(self.slice.count.sum() / self.track.count.sum())
+
 
 @dataclass(frozen=True)
 class Contrast:
     """A point against the reference: the difference, corrected for how many are compared.
 
     `only` are the tracks that the reference alone, and the point alone, gets right with the first
-    seed; None where they were not scored on the same tracks.
+    seed that both have; None where they were not scored on the same tracks.
     """
 
     point: Point
@@ -70,6 +77,7 @@ class Contrast:
     track: Difference
     slice: Difference
     p_holm: float
+    slice_p_holm: float
     only: tuple[int, int] | None
     mcnemar_p: float
 
@@ -90,8 +98,8 @@ def _point(results: Results, cells: Sequence[Mapping[str, Any]]) -> Point:
     common = [i for i in answers[0] if all(i in others for others in answers)]
     first = [answers[0][i] for i in common]
     groups = tuple(answer.group for answer in first)
-    right = np.mean([[a[i].right for i in common] for a in answers], axis=0)
-    slices = np.mean([[a[i].n_slices_right for i in common] for a in answers], axis=0)
+    right = np.array([[float(a[i].right) for i in common] for a in answers])
+    slices = np.array([[float(a[i].n_slices_right) for i in common] for a in answers])
     track = Shares(right, np.ones(len(common)), groups)
     slice_ = Shares(slices, np.array([float(a.n_slices) for a in first]), groups)
     metrics = cells[0]["metrics"]
@@ -120,7 +128,11 @@ def contrasts(results: Results, found: Sequence[Point]) -> list[Contrast]:
     Where the protocols themselves are compared, over all.
     """
     pairs = [
-        (axis, reference, point, difference(reference.track, point.track))
+        (
+            (axis, reference, point),
+            difference(reference.track, point.track),
+            difference(reference.slice, point.slice),
+        )
         for axis, label in results.plan.reference_labels.items()
         for reference in found
         if _place(reference, axis) == label
@@ -128,23 +140,24 @@ def contrasts(results: Results, found: Sequence[Point]) -> list[Contrast]:
         if point is not reference and _without(point, axis) == _without(reference, axis)
     ]
     families: dict[str, list[int]] = {}
-    for i, (axis, _, point, _) in enumerate(pairs):
+    for i, ((axis, _, point), _, _) in enumerate(pairs):
         families.setdefault("" if axis == "protocol" else point.protocol, []).append(i)
-    p_holm = {
-        i: p
-        for family in families.values()
-        for i, p in zip(family, holm([pairs[i][3].p for i in family]), strict=True)
-    }
+    p_track: dict[int, float] = {}
+    p_slice: dict[int, float] = {}
+    for family in families.values():
+        p_track.update(zip(family, holm([pairs[i][1].p for i in family]), strict=True))
+        p_slice.update(zip(family, holm([pairs[i][2].p for i in family]), strict=True))
     compared = []
-    for i, (axis, reference, point, gap) in enumerate(pairs):
+    for i, ((axis, reference, point), track, slice_) in enumerate(pairs):
         only = _discordant(reference, point) if axis != "protocol" else None
         compared.append(
             Contrast(
                 point,
                 reference,
-                gap,
-                difference(reference.slice, point.slice),
-                p_holm[i],
+                track,
+                slice_,
+                p_track[i],
+                p_slice[i],
                 only,
                 mcnemar(*only) if only else math.nan,
             )
@@ -161,9 +174,15 @@ def _without(point: Point, axis: str) -> list[tuple[str, str]]:
     return [(name, value) for name, value in where if name != axis]
 
 
-def _discordant(one: Point, two: Point) -> tuple[int, int]:
-    """Tracks that only one, and only the other, gets right with its first seed."""
-    a, b = one.answers[0], two.answers[0]
+def _discordant(one: Point, two: Point) -> tuple[int, int] | None:
+    """Tracks that only one, and only the other, gets right with the first seed of both."""
+    others = dict(zip(two.seeds, two.answers, strict=True))
+    both = [
+        (a, others[seed]) for seed, a in zip(one.seeds, one.answers, strict=True) if seed in others
+    ]
+    if not both:
+        return None
+    a, b = both[0]
     pairs = [(a[i].right, b[i].right) for i in a if i in b]
     return sum(x and not y for x, y in pairs), sum(y and not x for x, y in pairs)
 
@@ -216,8 +235,8 @@ def point_rows(results: Results, found: Sequence[Point]) -> tuple[list[str], lis
 
 def signed(gap: Difference) -> str:
     """What a point has more than the reference, in points, with its interval."""
-    ends = "" if math.isnan(gap.low) else f" ({-100 * gap.high:+.1f} to {-100 * gap.low:+.1f})"
-    return f"{-100 * gap.value:+.1f}{ends}"
+    value, low, high = (round(-100 * v, 1) + 0.0 for v in (gap.value, gap.high, gap.low))
+    return f"{value:+.1f}" + ("" if math.isnan(low) else f" ({low:+.1f} to {high:+.1f})")
 
 
 def p_text(p: float) -> str:
@@ -270,9 +289,12 @@ def notes(results: Results, found: Sequence[Point]) -> list[str]:
     titles = dict.fromkeys(point.title for point in found)
     texts = [f"Accuracy of whole tracks and of single slices on: {'; '.join(titles)}."]
     texts.append(
-        "95 % intervals: bootstrap over artists; with several seeds, of the mean over seeds. "
-        "Training: all folds of one seed together."
+        "95 % intervals: bootstrap over artists, and over seeds where there are several. Training: "
+        "all folds of one seed together."
     )
+    seeds = {len(point.cells) for point in found}
+    if 1 in seeds:
+        texts.append("With one seed, the luck of that one training is not in its intervals.")
     if any(point.leaks for point in found):
         texts.append(
             "Protocols that leak have tracks or artists on both sides: their accuracy is inflated."
@@ -282,6 +304,11 @@ def notes(results: Results, found: Sequence[Point]) -> list[str]:
             f"Differences are from {axis} {label}, in points; p by a bootstrap over artists, Holm-"
             f"corrected among the comparisons{'' if axis == 'protocol' else ' of one protocol'}."
         )
+    texts += [text] if (text := _mcnemar_note(contrasts(results, found))) else []
+    per_track = [point.slices_per_track for point in found]
+    if any(point.leaks for point in found) and max(per_track) > 1.05 * min(per_track):
+        each = (f"{point.protocol} {n:.1f}" for point, n in zip(found, per_track, strict=True))
+        texts.append(f"Slices of a track that are scored together: {', '.join(each)}.")
     cells = [cell for point in found for cell in point.cells]
     sizes = {part.get("micro_batch") for cell in cells for part in cell["parts"]} - {None}
     if len(sizes) > 1:
@@ -294,6 +321,19 @@ def notes(results: Results, found: Sequence[Point]) -> list[str]:
     texts += [f"Failed cells: {', '.join(failed)}."] if failed else []
     texts += [f"Not run yet: {left} of {len(results.record['cells'])} cells."] if left else []
     return texts
+
+
+def _mcnemar_note(found: Sequence[Contrast]) -> str:
+    """McNemar's p-values with the warning that goes with them; nothing where there are none."""
+    tests: dict[str, list[str]] = {}
+    for gap in found:
+        if not math.isnan(gap.mcnemar_p):
+            text = f"{gap.point.label} {p_text(gap.mcnemar_p)}"
+            tests.setdefault(gap.point.protocol, []).append(text)
+    if not tests:
+        return ""
+    each = "; ".join(f"{protocol}: {', '.join(texts)}" for protocol, texts in tests.items())
+    return f"McNemar's p, not corrected, {each}. {MCNEMAR_WARNING}."
 
 
 def write_tables(results: Results) -> list[Point]:
@@ -314,6 +354,7 @@ def as_json(results: Results, found: Sequence[Point]) -> dict[str, Any]:
     """Cells, and the comparisons with the reference (positive: better than it), as plain values."""
     return {
         "schema": 1,
+        "mcnemar": MCNEMAR_WARNING,
         "study": dict(results.record),
         "cells": results.cells(),
         "comparisons": [
@@ -326,8 +367,9 @@ def as_json(results: Results, found: Sequence[Point]) -> dict[str, Any]:
                 },
                 "track": _plain(gap.track),
                 "slice": _plain(gap.slice),
-                "p_holm": None if math.isnan(gap.p_holm) else gap.p_holm,
-                "mcnemar_p": None if math.isnan(gap.mcnemar_p) else gap.mcnemar_p,
+                "p_holm": _number(gap.p_holm),
+                "slice_p_holm": _number(gap.slice_p_holm),
+                "mcnemar_p": _number(gap.mcnemar_p),
             }
             for gap in contrasts(results, found)
         ],
@@ -336,7 +378,11 @@ def as_json(results: Results, found: Sequence[Point]) -> dict[str, Any]:
 
 def _plain(gap: Difference) -> dict[str, float | None]:
     values = {"value": -gap.value, "low": -gap.high, "high": -gap.low, "p": gap.p}
-    return {name: None if math.isnan(v) else v for name, v in values.items()}
+    return {name: _number(v) for name, v in values.items()}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _rounded(value: float | None) -> object:
