@@ -30,6 +30,9 @@ CREATE TABLE IF NOT EXISTS predictions (
 ) WITHOUT ROWID;
 """
 
+_DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What a damaged data base raises; the latter where it is named in SQLite's own words."""
+
 
 class Cache:
     """Files and predictions of one library.
@@ -46,12 +49,12 @@ class Cache:
         """Open the data base; a new one if it is damaged, none on disk if the disk is full."""
         try:
             return self._open(path)
-        except sqlite3.DatabaseError:
+        except _DAMAGED:
             for name in (path, Path(f"{path}-journal")):
                 name.unlink(missing_ok=True)
         try:
             return self._open(path)
-        except sqlite3.DatabaseError:
+        except _DAMAGED:
             return self._open(":memory:")
 
     def _open(self, path: Path | str) -> sqlite3.Connection:
@@ -65,7 +68,7 @@ class Cache:
                 raise sqlite3.DatabaseError(f"version {found}")
             data.executescript(f"{_TABLES} PRAGMA user_version = {_VERSION};")
             data.execute("SELECT count(*) FROM files").fetchone()
-        except sqlite3.DatabaseError:
+        except _DAMAGED:
             data.close()
             raise
         return data
@@ -83,7 +86,7 @@ class Cache:
 
     def forget(self, path: str, field: str) -> None:
         """Have a file read again, whatever its times say; not every file system keeps them all."""
-        with contextlib.suppress(sqlite3.DatabaseError):
+        with contextlib.suppress(*_DAMAGED):
             row = (os.fsencode(path), field)
             self._data.execute("DELETE FROM files WHERE path = ? AND field = ?", row)
 
@@ -103,7 +106,7 @@ class Cache:
 
     def _said(self, where: str, row: tuple[object, ...]) -> Any:
         """What was kept under a row's key; None if nothing was, or it is damaged."""
-        with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
+        with contextlib.suppress(*_DAMAGED):
             found = self._data.execute(f"SELECT said, hash FROM {where}", row).fetchone()
             if found and found[1] == _hash(row, found[0]):
                 return json.loads(found[0])
@@ -113,7 +116,7 @@ class Cache:
         text = json.dumps(said)
         values = (*row, text, _hash(row, text))
         marks = ", ".join("?" * len(values))
-        with contextlib.suppress(sqlite3.DatabaseError):  # a full disk costs time, no more
+        with contextlib.suppress(*_DAMAGED):  # a full disk costs time, no more
             self._data.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)
 
     def close(self) -> None:
