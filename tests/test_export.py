@@ -18,6 +18,7 @@ from tsresformer.errors import BundleError
 from tsresformer.export import to_onnx
 from tsresformer.models.ts_resformer import TSResformer
 from tsresformer.store import FeatureStore
+from tsresformer.training.run import Run
 
 pytestmark = pytest.mark.torch
 
@@ -87,6 +88,13 @@ def test_the_bundle_says_nothing_of_this_machine(tiny_bundle, tiny_run):
         content = file.read_bytes()
         for folder in (tiny_run, packages, ours):
             assert bytes(folder) not in content, file
+
+
+def test_the_bundle_tells_what_each_epoch_gave(tiny_bundle, tiny_run):
+    told = tiny_bundle.record["training"]["history"]
+    assert [epoch["epoch"] for epoch in told] == [row["epoch"] for row in Run.load(tiny_run / "run").history()]
+    assert told[-1]["dev_score"] == pytest.approx(Run.load(tiny_run / "run").history()[-1]["dev_score"], abs=1e-4)
+    assert "seconds" not in told[0]  # the same training gives the same bundle
 
 
 def test_a_moved_manifest_can_be_named(tiny_run, tmp_path, tiny_bundle):

@@ -443,6 +443,23 @@ def test_metrics_json_comes_last(result, tmp_path, monkeypatch):
     assert written == ["predictions.csv", "confusion.csv", "index.html", "metrics.json"]
 
 
+def test_the_training_is_drawn_where_the_bundle_tells_it():
+    def drawn(history):
+        classifier, manifest = case(30)
+        classifier.bundle.record["training"]["history"] = history
+        return report.render(evaluate(classifier, manifest, n_bootstrap=20))
+
+    scores = [0.4, 0.7, 0.7, 0.6]
+    epochs = [
+        {"epoch": i, "dev_score": score, "dev_loss": 2 - 0.1 * i} for i, score in enumerate(scores)
+    ]
+    text = drawn(epochs)
+    assert {"development score", "development loss", "epoch"} <= set(svg(text, "training"))
+    assert "Epoch 3 of 4 was kept: 70.0 %" in Page(text).text
+    for unknown in ([], epochs[:1], [{"epoch": 0, "train_loss": 1.0}] * 3, "none", [["a"]]):
+        assert "How the training went" not in drawn(unknown)
+
+
 def test_a_page_that_cannot_be_drawn_leaves_the_folder_alone(result, tmp_path, monkeypatch):
     (tmp_path / "metrics.json").write_text("old")
     monkeypatch.setattr(report, "render", lambda _: 1 / 0)

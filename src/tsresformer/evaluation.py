@@ -7,7 +7,7 @@ ships. No feature store is needed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +238,7 @@ class _Scored:
                 **settings,
             ),
             attention=self._looked.attention(bundle, scored) if self._pictures else None,
+            history=_history(bundle),
         )
 
     def _take(self, track: Track, scores: TrackScores, chosen: NDArray[np.bool_]) -> None:
@@ -291,6 +292,17 @@ def _n_heard(bundle: Bundle, tracks: Sequence[Track]) -> int:
     """Number of tracks that the bundle was fitted to."""
     heard = set(bundle.record["training"].get("heard", ()))
     return sum(track_mark(track.track_id, track.group) in heard for track in tracks)
+
+
+def _history(bundle: Bundle) -> tuple[Mapping[str, float], ...]:
+    """The epochs of the training; none where the record has none, or something else."""
+    try:
+        return tuple(
+            {name: float(value) for name, value in epoch.items()}
+            for epoch in bundle.record["training"].get("history", ())
+        )
+    except (AttributeError, TypeError, ValueError):
+        return ()
 
 
 def _hash(manifest: Manifest) -> str:

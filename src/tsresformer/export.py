@@ -117,6 +117,10 @@ def export(
             "heard": _heard(run, manifest),
             "calibrated_on": _marks(manifest, run.record["development_tracks"]),
             "result": run.result if run.finished else None,
+            "history": [
+                {name: round(v, 4) for name, v in epoch.items() if name != "seconds"}
+                for epoch in run.history()
+            ],
         },
         metrics={"development": calibration},
         cost=cost(network, run.features.n_mels, n_slice_frames(run.config.slicing, run.features)),

@@ -89,12 +89,18 @@ def in_style(draw: Drawing[Parameters]) -> Drawing[Parameters]:
 
 
 class Canvas:
-    """One figure with one pair of axes; `svg` writes it. To be used `in_style`."""
+    """One figure with one pair of axes, or several below each other; `svg` writes it.
 
-    def __init__(self, name: str, alt: str, height: float, width: float = WIDTH) -> None:
+    To be used `in_style`.
+    """
+
+    def __init__(
+        self, name: str, alt: str, height: float, width: float = WIDTH, n_rows: int = 1
+    ) -> None:
         self._name, self._alt = name, alt
         figure = require("matplotlib.figure", "report").Figure(figsize=(width, height))
-        self.axes: Any = figure.add_subplot()
+        self.rows: Any = figure.subplots(n_rows, squeeze=False, sharex=True)[:, 0]
+        self.axes: Any = self.rows[0]
 
     def svg(self) -> str:
         """The picture as an ``<svg>`` element with its alternative text."""
@@ -301,6 +307,21 @@ def confidence_histogram(confidence: Float, right: NDArray[np.bool_], alt: str) 
     axes.set_xlabel("confidence")
     axes.set_ylabel("tracks")
     axes.legend(loc="best")
+    return canvas.svg()
+
+
+@in_style
+def training(losses: Sequence[float], scores: Sequence[float], best: int, alt: str) -> str:
+    """Score above and loss below, epoch by epoch; a dot at the epoch that was kept."""
+    canvas = Canvas("training", alt, 3.9, n_rows=2)
+    epochs = np.arange(1, len(scores) + 1)
+    rows = ((scores, "development score", BLUE), (losses, "development loss", INK))
+    for axes, (values, label, colour) in zip(canvas.rows, rows, strict=True):
+        axes.plot(epochs, values, color=colour)
+        axes.plot(best + 1, values[best], "o", color=VERMILLION, markersize=7)
+        axes.set_ylabel(label)
+    canvas.rows[1].set_xlabel("epoch")
+    canvas.rows[1].xaxis.get_major_locator().set_params(integer=True)
     return canvas.svg()
 
 

@@ -20,6 +20,9 @@ Float = NDArray[np.float64]
 MAPPED_BY_TSNE = 30
 """Fewest tracks that the embedding map lays out by t-SNE."""
 
+HISTORY = {"dev_loss", "dev_score"}
+"""What must be known of each epoch to draw the training."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -45,8 +48,23 @@ def pictures(result: EvaluationResult) -> Iterator[Picture]:
     yield _risk(result)
     if len(result.embeddings) > 2 and result.embeddings.shape[1] > 1:
         yield _map(result)
+    if len(result.history) > 1 and all(epoch.keys() >= HISTORY for epoch in result.history):
+        yield _training(result)
     if result.attention is not None:
         yield from _attention(result, result.attention)
+
+
+def _training(result: EvaluationResult) -> Picture:
+    losses = [epoch["dev_loss"] for epoch in result.history]
+    scores = [epoch["dev_score"] for epoch in result.history]
+    best = int(np.argmax(np.array(scores) - 1e-9 * np.array(losses)))
+    kept = f"Epoch {best + 1} of {len(scores)} was kept: {percent(scores[best])}."
+    return Picture(
+        "How the training went",
+        figures.training(losses, scores, best, f"Development score and loss by epoch. {kept}"),
+        "After each epoch the network was tried on the development fold, which it does not learn "
+        f"from; none of the tracks of this report chose the epoch. {kept}",
+    )
 
 
 def _attention(result: EvaluationResult, attention: Attention) -> Iterator[Picture]:

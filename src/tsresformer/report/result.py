@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -102,6 +102,8 @@ class EvaluationResult:
     unit : what the bootstrap drew: ``artists``, or ``tracks`` where no group is known
     track, slice : the metrics at both levels
     attention : None for a network without
+    history : what each epoch of the training gave, ``dev_loss`` and ``dev_score`` among it; empty
+        where it is not known
     """
 
     bundle: str
@@ -124,6 +126,7 @@ class EvaluationResult:
     track: Summary
     slice: Summary
     attention: Attention | None = None
+    history: tuple[Mapping[str, float], ...] = ()
 
     @property
     def title(self) -> str:
