@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio_files import PYAV_CODECS, SOUNDFILE_SUBTYPES, write
+from audio_files import tone as pure_tone
 from miniature import SAMPLE_RATE, FmaTrack, fma_tracks, music, write_audio, write_fma
 from tsresformer import check as module
+from tsresformer._sniff import DEMUXERS, SUFFIXES
 from tsresformer.check import (
     SAME_AUDIO,
     CheckReport,
@@ -381,6 +384,33 @@ def test_a_file_of_less_than_a_window_is_inspected(tmp_path: Path) -> None:
     (found,) = inspect_audio(str(write_audio(tmp_path / "a.wav", tone(440, 0.01))), 60)
     assert found.seconds == pytest.approx(0.01, abs=1e-3)
     assert found.fingerprint is None
+
+
+def oddities(path: Path) -> tuple[str, ...]:
+    (found,) = inspect_audio(str(path), 60)
+    return found.oddities
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        *("txt", "bin", "au", "caf", "aifc", "m4b", "mka"),
+        *("mp2", "mpc", "ape", "w64", "webm", "wv", "WAV"),
+    ],
+)
+def test_audio_that_is_not_what_its_suffix_says_is_told(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"a.{suffix}", pure_tone(0.2), kind="flac")
+    assert oddities(path) == (f"is named .{suffix.lower()}, and is flac",)
+
+
+@pytest.mark.parametrize("kind", [*SOUNDFILE_SUBTYPES, *PYAV_CODECS])
+def test_a_suffix_that_fits_or_none_is_not_told(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path / f"a.{kind}", pure_tone(0.2))
+    assert oddities(path) == oddities(shutil.copy(path, tmp_path / "a")) == ()
+
+
+def test_every_format_has_its_suffixes() -> None:
+    assert SUFFIXES.keys() == DEMUXERS.keys()
 
 
 def test_features_of_a_row_give_its_scale() -> None:

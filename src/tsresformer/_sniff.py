@@ -37,6 +37,34 @@ DEMUXERS = {
 }
 """FFmpeg's demuxer for each format; none of them opens a second file."""
 
+SUFFIXES = {
+    "aac": (".aac", ".adts"),
+    "ac3": (".ac3",),
+    "aiff": (".aif", ".aifc", ".aiff"),
+    "amr": (".amr",),
+    "ape": (".ape",),
+    "asf": (".asf", ".wma", ".wmv"),
+    "au": (".au", ".snd"),
+    "caf": (".caf",),
+    "dff": (".dff",),
+    "dsf": (".dsf",),
+    "eac3": (".eac3", ".ec3"),
+    "flac": (".flac",),
+    "matroska": (".mka", ".mkv", ".weba", ".webm"),
+    "mp3": (".mp1", ".mp2", ".mp3", ".mpga"),
+    "mp4": (".3gp", ".m4a", ".m4b", ".m4p", ".m4r", ".m4v", ".mov", ".mp4"),
+    "musepack": (".mp+", ".mpc"),
+    "musepack8": (".mpc",),
+    "ogg": (".oga", ".ogg", ".ogv", ".ogx", ".opus", ".spx"),
+    "realmedia": (".ra", ".rm"),
+    "tak": (".tak",),
+    "tta": (".tta",),
+    "w64": (".w64",),
+    "wav": (".bwf", ".rf64", ".wav", ".wave"),
+    "wavpack": (".wv",),
+}
+"""What files of each format are called."""
+
 BEHIND_ID3 = frozenset({"aac", "aiff", "flac", "mp3", "tta", "wav"})
 """Formats that may follow an ID3v2 tag; others are no such file."""
 

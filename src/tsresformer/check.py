@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tsresformer._sniff import SUFFIXES
 from tsresformer.audio import open_audio
 from tsresformer.config import FeatureConfig
 from tsresformer.errors import AudioError
@@ -53,20 +54,6 @@ LOUD, MAX_LOUD = 0.999, 0.01
 MAX_OFFSET = 0.05
 """A track whose mean is further from zero than this, of full scale, has an offset."""
 
-_FORMAT_OF = {
-    "aac": "aac",
-    "aif": "aiff",
-    "aiff": "aiff",
-    "flac": "flac",
-    "m4a": "mp4",
-    "mp3": "mp3",
-    "mp4": "mp4",
-    "oga": "ogg",
-    "ogg": "ogg",
-    "opus": "ogg",
-    "wav": "wav",
-    "wma": "asf",
-}
 _FLATTEST_DB = 0.5
 """Fingerprints with less deviation than this are of steady noise and match nothing."""
 
@@ -205,9 +192,9 @@ def inspect_audio(path: str, max_seconds: float) -> Iterator[Inspection]:
 
 
 def _oddities(path: str, content: str, loud: float, offset: float) -> Iterator[str]:
-    suffix = path.rpartition(".")[2].lower()
-    if _FORMAT_OF.get(suffix, content) != content:
-        yield f"is named .{suffix}, and is {content}"
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix and suffix not in SUFFIXES[content]:
+        yield f"is named {suffix}, and is {content}"
     if loud > MAX_LOUD:
         yield f"is clipped: {loud:.1%} of the samples are at full scale"
     if abs(offset) > MAX_OFFSET:
