@@ -131,6 +131,20 @@ def m4a_that_claims(n_samples: int) -> bytes:
     return file + box(b"mdat", bytes(2000))
 
 
+def half_copied(folder: Path) -> list[str]:
+    """Files whose copying broke off, one before it began; gives their names, sorted."""
+    files = {
+        "half.m4a": ("m4a", 0.5),
+        "none.wav": ("wav", 0),
+        "stub.bin": ("ogg", 0.02),
+        "stub.ogg": ("ogg", 0.02),
+    }
+    for name, (kind, part) in files.items():
+        content = write(folder / name, tone(2.0), kind=kind).read_bytes()
+        (folder / name).write_bytes(content[: int(part * len(content))])
+    return list(files)
+
+
 def film_without_sound(path: Path) -> Path:
     """An MP4 that holds one picture and no audio."""
     with av.open(str(path), "w", format="mp4") as output:

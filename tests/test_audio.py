@@ -19,6 +19,7 @@ from audio_files import (
     PYAV_CODECS,
     SOUNDFILE_SUBTYPES,
     film_without_sound,
+    half_copied,
     tone,
     wav_header,
     without_frame,
@@ -160,11 +161,13 @@ def test_looks_like_audio_tells_audio_from_its_neighbours(tmp_path: Path) -> Non
     (tmp_path / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40)
     (tmp_path / "list.m3u").write_text("#EXTM3U\nx.mp3\n")
     (tmp_path / "utf16.txt").write_bytes("Träume, laut und leise\n".encode("utf-16"))
+    (tmp_path / "notes.txt").write_text("not music\n" * 100)
     (tmp_path / "notes.mp3").write_text("not music\n" * 100)
-    (tmp_path / "empty.wav").touch()
+    (tmp_path / "empty.jpg").touch()
+    broken = half_copied(tmp_path)
     found = {path.name for path in tmp_path.iterdir() if looks_like_audio(path)}
-    assert found == {"x.mp3"}
-    assert not looks_like_audio(tmp_path) and not looks_like_audio(tmp_path / "missing.mp3")
+    assert found == {"x.mp3", "notes.mp3", *broken}
+    assert not looks_like_audio(tmp_path) and not looks_like_audio(tmp_path / "missing.jpg")
 
 
 @pytest.mark.parametrize("kind", ALL_FORMATS)
@@ -176,10 +179,11 @@ def test_the_head_says_what_ffmpeg_would_or_leaves_it_open(
 
 
 def test_the_head_tells_what_is_no_audio(tmp_path: Path, no_decoder_here: None) -> None:
-    (tmp_path / "notes.mp3").write_text("not music\n" * 100)
+    (tmp_path / "notes.txt").write_text("not music\n" * 100)
     assert audio_by_head(film_without_sound(tmp_path / "film.mp4")) is None
-    assert audio_by_head(tmp_path / "notes.mp3") is False
-    assert audio_by_head(tmp_path / "missing.mp3") is False
+    assert audio_by_head(tmp_path / "notes.txt") is False
+    assert audio_by_head(tmp_path / "missing.txt") is False
+    assert audio_by_head((tmp_path / "notes.txt").rename(tmp_path / "notes.mp3")) is True
 
 
 # Headers that lie

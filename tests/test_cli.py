@@ -19,7 +19,7 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
-from audio_files import film_without_sound, m4a_that_claims, tone, write
+from audio_files import film_without_sound, half_copied, m4a_that_claims, tone, write
 from miniature import FmaTrack, write_fma
 from tsresformer import cli
 from tsresformer.classifier import TimelineEntry
@@ -253,6 +253,15 @@ def test_only_children_open_the_files_of_a_folder(run, mixed, tiny_bundle, no_de
     assert (bomb["status"], bomb["label"]) == ("undecodable", None)
     assert [track["status"] for track in tracks.values()] == ["ok"] * 3
     assert "2 files inside the folders are no audio" in err
+
+
+def test_audio_that_was_copied_in_part_has_a_row(run, mixed, tiny_bundle):
+    broken = half_copied(mixed / "album")
+    code, out, err = run("predict", mixed / "album", "--model", tiny_bundle, "--json", "-")
+    assert code == 1
+    failed = [t["path"] for t in json.loads(out)["tracks"] if t["status"] == "undecodable"]
+    assert [Path(path).name for path in failed] == broken
+    assert "1 files inside the folders are no audio" in err
 
 
 def test_a_file_that_ends_the_child_that_looks_at_it_has_a_row(mixed, no_decoder_here, monkeypatch):

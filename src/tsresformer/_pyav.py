@@ -19,7 +19,7 @@ from tsresformer._mono import (
     is_sane,
     mean_of_channels,
 )
-from tsresformer.errors import AudioError
+from tsresformer.errors import AudioError, NotAudioError
 
 _Channels: TypeAlias = list[npt.NDArray[Any]]
 
@@ -72,9 +72,10 @@ class PyavDecoder:
     def _choose_stream(self) -> Any:
         audio = self._container.streams.audio
         decodable = [stream for stream in audio if stream.codec_context is not None]
+        if not audio:
+            raise NotAudioError(self.path, "it holds no audio")
         if not decodable:
-            problem = "its codec is unknown" if audio else "it holds no audio"
-            raise AudioError(self.path, problem, "convert it to WAV or FLAC" if audio else "")
+            raise AudioError(self.path, "its codec is unknown", "convert it to WAV or FLAC")
         stream = max(decodable, key=lambda stream: Disposition.default in stream.disposition)
         for other in self._container.streams:
             if other is not stream:

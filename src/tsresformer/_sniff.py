@@ -65,6 +65,11 @@ SUFFIXES = {
 }
 """What files of each format are called."""
 
+AUDIO_SUFFIXES = frozenset[str]().union(*SUFFIXES.values()) - {
+    *(".3gp", ".asf", ".m4v", ".mkv", ".mov", ".mp4", ".ogv", ".rm", ".webm", ".wmv")
+}
+"""Those that call a file audio; films have the others too."""
+
 BEHIND_ID3 = frozenset({"aac", "aiff", "flac", "mp3", "tta", "wav"})
 """Formats that may follow an ID3v2 tag; others are no such file."""
 

@@ -8,6 +8,7 @@ header that lies costs no memory, and a file that was cut gives what is there.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +27,9 @@ from tsresformer._mono import (
     mean_of_channels,
     silence_nonfinite,
 )
-from tsresformer._sniff import CONTAINERS
+from tsresformer._sniff import AUDIO_SUFFIXES, CONTAINERS
 from tsresformer._source import SourceFile
-from tsresformer.errors import AudioError, TooLongError
+from tsresformer.errors import AudioError, NotAudioError, TooLongError
 
 if TYPE_CHECKING:
     from tsresformer._pyav import PyavDecoder
@@ -92,26 +93,40 @@ def probe(path: str | Path) -> AudioInfo:
 
 
 def looks_like_audio(path: str | Path) -> bool:
-    """Whether a file is audio by its content; quick, and no promise that it can be decoded.
+    """Whether a file is audio by its content, or is called so; no promise that it can be decoded.
 
-    FFmpeg opens what may hold pictures only: ask in a child process about files of strangers.
+    A container that FFmpeg cannot open counts as audio: its header was cut or damaged, and nobody
+    knows what it held. FFmpeg opens what may hold pictures only: ask in a child process about
+    files of strangers.
     """
     try:
         with SourceFile(path) as source:
-            if source.format in CONTAINERS:
-                source.open_pyav().close()
-            return True
+            return source.format not in CONTAINERS or _may_hold_audio(source)
     except AudioError:
-        return False
+        return _is_called_audio(path)
+
+
+def _may_hold_audio(source: SourceFile) -> bool:
+    try:
+        source.open_pyav().close()
+    except NotAudioError:
+        return _is_called_audio(source.path)
+    except AudioError:
+        pass
+    return True
+
+
+def _is_called_audio(path: str | Path) -> bool:
+    return os.path.splitext(path)[1].lower() in AUDIO_SUFFIXES
 
 
 def audio_by_head(path: str | Path) -> bool | None:
-    """What `looks_like_audio` says where the first bytes tell; None where FFmpeg has to."""
+    """What `looks_like_audio` says where bytes and name tell; None where FFmpeg has to."""
     try:
         with SourceFile(path) as source:
             return None if source.format in CONTAINERS else True
     except AudioError:
-        return False
+        return _is_called_audio(path)
 
 
 def audio_by_ffmpeg(path: str) -> Iterator[bool]:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from audio_files import film_without_sound, m4a_that_claims, tone, write
+from audio_files import film_without_sound, half_copied, m4a_that_claims, tone, write
 from miniature import SAMPLE_RATE, music, write_audio
 from tsresformer.datasets import folder, walk
 from tsresformer.errors import ManifestError
@@ -51,11 +51,12 @@ def test_labels_from_tags(tmp_path: Path) -> None:
     assert manifest.notes == ("without a genre tag, so unused: 1 file",)
 
 
-def test_what_is_no_audio_by_content_is_counted(tmp_path: Path) -> None:
+def test_what_neither_is_nor_is_called_audio_is_counted(tmp_path: Path) -> None:
     write_audio(tmp_path / "Pop" / "song.wav", music(1, 0.2)).rename(tmp_path / "Pop" / "song.jpg")
-    (tmp_path / "Pop" / "text.mp3").write_text("these are only words\n" * 100)
+    (tmp_path / "Pop" / "text.txt").write_text("these are only words\n" * 100)
     (tmp_path / "Pop" / "list.m3u").write_text("song.jpg\n")
-    (tmp_path / "Pop" / ".hidden.wav").write_bytes((tmp_path / "Pop" / "song.jpg").read_bytes())
+    for name in (".hidden.wav", "._song.mp3"):
+        (tmp_path / "Pop" / name).write_bytes((tmp_path / "Pop" / "song.jpg").read_bytes())
     manifest = folder.read(tmp_path)
     assert [track.track_id for track in manifest.tracks] == ["Pop/song.jpg"]
     assert manifest.notes[0] == "no audio, so left out: 2 files"
@@ -65,11 +66,14 @@ def test_audio_that_cannot_be_opened_keeps_a_row(tmp_path: Path) -> None:
     write_audio(tmp_path / "Pop" / "a.wav", music(1, 0.2))
     whole = write_audio(tmp_path / "Pop" / "b.flac", music(2, 0.2)).read_bytes()
     (tmp_path / "Pop" / "b.flac").write_bytes(whole[:20])
+    broken = half_copied(tmp_path / "Pop")
+    (tmp_path / "Pop" / "text.mp3").write_text("these are only words\n" * 100)
     manifest = folder.read(tmp_path)
-    good, bad = manifest.tracks
+    good, *bad = manifest.tracks
     assert (good.status, good.error) == ("", "")
-    assert bad.status == "undecodable" and bad.error
-    assert "not to be opened, each keeps a row with its error: 1 file" in manifest.notes
+    assert [t.track_id for t in bad] == [f"Pop/{n}" for n in ("b.flac", *broken, "text.mp3")]
+    assert all(track.status == "undecodable" and track.error for track in bad)
+    assert manifest.notes[0] == "not to be opened, each keeps a row with its error: 6 files"
 
 
 def test_only_children_open_the_files(tmp_path: Path, no_decoder_here: None) -> None:

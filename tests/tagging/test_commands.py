@@ -98,10 +98,12 @@ def test_what_cannot_be_used_is_told_and_the_rest_is_tagged(run, music, options)
     os.chmod(music / "waltz.flac", 0o444)
     os.mkfifo(music / "pipe.mp3")
     (music / "broken.flac").write_bytes((music / "ambient.flac").read_bytes()[:5000])
+    (music / "empty.mp3").touch()
     code, out, err = run("tag", music, *options, "--field", "model")
     assert code == 1
     assert f"{music}/waltz.flac: it is read-only; make it writable" in err
     assert f"{music}/pipe.mp3: it is no regular file" in err
+    assert f"{music}/empty.mp3: it is empty; copy or download it again" in err
     assert "written 2" in out
 
 

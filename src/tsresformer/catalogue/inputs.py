@@ -11,20 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tsresformer._sniff import AUDIO_SUFFIXES
 from tsresformer.catalogue.places import is_remote, persistent, remote_files, resolve
 from tsresformer.cluster import EXTRA
 from tsresformer.datasets import walk
 from tsresformer.errors import CatalogueError, ManifestError, require
 from tsresformer.manifest import csv_table, printable
 
-# fmt: off
-SUFFIXES = frozenset((
-    ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".dff",
-    ".dsf", ".eac3", ".flac", ".m4a", ".m4b", ".mka", ".mp2", ".mp3", ".mp4", ".mpc", ".oga",
-    ".ogg", ".opus", ".ra", ".rm", ".snd", ".tak", ".tta", ".w64", ".wav", ".weba", ".webm",
-    ".wma", ".wv",
-))
-# fmt: on
+SUFFIXES = AUDIO_SUFFIXES | {".3gp", ".mp4", ".rm", ".webm"}
 """What a folder is searched for; a pattern finds whatever it fits."""
 
 TABLES = (".csv", ".parquet")

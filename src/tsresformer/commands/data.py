@@ -101,6 +101,8 @@ def gtzan(audio: str, fault_filtered: str | None, out: str) -> int:
 def folder_(root: str, label_from: str, workers: int, out: str) -> int:
     """Import your own music; the artist is the tag's, else the album folder.
 
+    Audio that cannot be opened, and what is only called audio, keeps a row with its error.
+
     \b
     Example:
       tsresformer data import folder my_music/ --label-from tag -o mine.csv

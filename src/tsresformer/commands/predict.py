@@ -61,7 +61,8 @@ def predict(
 ) -> int:
     """Classify audio files, and all audio inside folders.
 
-    A file named here always gets a row; inside folders, what is no audio is only counted.
+    A file named here always gets a row; inside folders, what neither is nor is called audio is
+    only counted.
     The exit code is 1 if some file could not be classified.
 
     \b

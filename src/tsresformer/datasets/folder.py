@@ -27,12 +27,12 @@ def read(
     n_workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Manifest:
-    """Read every file below a folder that is audio by its content, whatever its name.
+    """Read every file below a folder that is audio by its content, or is called so.
 
     The group is the artist from the tags (the album's artist before the track's), else the
     album's folder where it lies deeper than the genre's, else empty. Spellings of an artist
-    that differ in case, blanks or punctuation are one group. Files that are no audio are
-    counted in the notes; audio that cannot be opened keeps a row with its error.
+    that differ in case, blanks or punctuation are one group. Files that neither are nor are
+    called audio are counted in the notes; audio that cannot be opened keeps a row with its error.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def read(
 
 
 def _read_tags(path: str) -> Iterator[dict[str, str]]:
-    """Yield the tags of a file that is audio, for a child process."""
+    """Yield the tags of a file that is audio, or nothing, for a child process."""
     if looks_like_audio(path):
         alive()
         yield {key: printable(text).strip() for key, text in probe(path).tags.items()}

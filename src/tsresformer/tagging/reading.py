@@ -16,7 +16,7 @@ class Known:
 
     Parameters
     ----------
-    format : what its content says that it is, "" for no audio
+    format : what its content says that it is, "" for what neither is nor is called audio
     values : of the field
     audio : hash of its audio, "" if it was not needed yet
     """
