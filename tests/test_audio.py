@@ -83,11 +83,18 @@ def test_both_decoders_agree_on_the_scale_of_every_number_type(
 ) -> None:
     path = tmp_path / "x.wav"
     soundfile.write(path, tone(0.5, n_channels=1), 48000, subtype=subtype)
-    with open_audio(path) as stream:
+    heard: list[np.ndarray] = []
+
+    def listener(channel: int, samples: np.ndarray) -> None:
+        assert channel == 0
+        heard.append(samples)
+
+    with open_audio(path, listener=listener) as stream:
         expected = np.concatenate(list(stream))
-        ours = np.concatenate([b for _, b in stream._source.open_pyav().blocks()])
+        ours = np.concatenate([b for _, b in stream._source.open_pyav().blocks(listener)])
     assert np.abs(expected).max() > 0.5
     np.testing.assert_allclose(ours, expected, atol=1e-6)
+    np.testing.assert_allclose(np.concatenate(heard), np.tile(expected, 2), atol=1e-6)
 
 
 @given(

@@ -409,6 +409,30 @@ def test_a_suffix_that_fits_or_none_is_not_told(tmp_path: Path, kind: str) -> No
     assert oddities(path) == oddities(shutil.copy(path, tmp_path / "a")) == ()
 
 
+@pytest.mark.parametrize("suffix", ["wav", "mka"])
+def test_channels_are_judged_before_they_are_mixed(tmp_path: Path, suffix: str) -> None:
+    quiet, noise = 0.2 * np.random.default_rng(0).uniform(-1, 1, (2, 44100))
+    peaks, loud = quiet.copy(), noise.copy()
+    peaks[::40] = np.resize([1.0, -1.0], len(peaks[::40]))
+    loud[:18522] = np.resize([1.0, -1.0], 18522)
+    found = {}
+    for name, channels in {
+        "fine": (quiet, noise),
+        "peaks": (peaks, noise),
+        "one": (quiet, loud),
+        "opposed": (quiet + 0.31, noise - 0.3),
+    }.items():
+        path = tmp_path / f"{name}.{suffix}"
+        write(path, np.stack(channels, axis=1).astype(np.float32), 44100)
+        found[name] = oddities(path)
+    assert found == {
+        "fine": (),
+        "peaks": ("is clipped: 2.5% of the samples are at full scale in channel 1",),
+        "one": ("is clipped: 42.0% of the samples are at full scale in channel 2",),
+        "opposed": ("has an offset of +0.31 of full scale in channel 1",),
+    }
+
+
 def test_every_format_has_its_suffixes() -> None:
     assert SUFFIXES.keys() == DEMUXERS.keys()
 

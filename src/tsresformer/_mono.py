@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Waveform: TypeAlias = npt.NDArray[np.float32]
+Listener: TypeAlias = Callable[[int, Waveform], object]
+"""Called with the number of a channel, and a block of its samples before they are mixed."""
 
 BLOCK_SAMPLES = 65_536
 SAMPLE_RATES_HZ = range(1_000, 768_001)
@@ -43,6 +45,21 @@ def mean_of_channels(channels: Sequence[npt.NDArray[Any]], scale: float = 1.0) -
     if scale != len(channels):
         mono *= np.float32(scale / len(channels))
     return mono
+
+
+def let_hear(
+    listener: Listener,
+    channels: Sequence[npt.NDArray[Any]],
+    scale: float = 1.0,
+    shift: float = 0.0,
+) -> None:
+    """Call a listener with each channel, brought to [-1, 1] by a factor and a summand."""
+    for number, channel in enumerate(channels):
+        samples = channel.astype(np.float32)
+        samples *= np.float32(scale)
+        samples += np.float32(shift)
+        silence_nonfinite(samples)
+        listener(number, samples)
 
 
 def silence_nonfinite(waveform: Waveform) -> int:

@@ -15,8 +15,10 @@ from av.stream import Discard, Disposition
 from tsresformer._mono import (
     BLOCK_SAMPLES,
     REMEDY_DAMAGED,
+    Listener,
     Waveform,
     is_sane,
+    let_hear,
     mean_of_channels,
 )
 from tsresformer.errors import AudioError, NotAudioError
@@ -101,8 +103,12 @@ class PyavDecoder:
     def tags(self) -> dict[str, str]:
         return {**self._stream.metadata, **self._container.metadata}
 
-    def blocks(self) -> Iterator[tuple[int, Waveform]]:
+    def blocks(self, listener: Listener | None = None) -> Iterator[tuple[int, Waveform]]:
         """Decode to the end.
+
+        Parameters
+        ----------
+        listener : called with each channel of each block
 
         Yields
         ------
@@ -120,12 +126,12 @@ class PyavDecoder:
             if parts and (
                 kind_here != kind or n_samples >= BLOCK_SAMPLES or len(parts) >= _MAX_PARTS
             ):
-                yield kind[2], _mix(parts, kind[0])
+                yield kind[2], _mix(parts, kind[0], listener)
                 parts, n_samples = [], 0
             kind, n_samples = kind_here, n_samples + frame.samples
             parts.append(channels)
         if parts:
-            yield kind[2], _mix(parts, kind[0])
+            yield kind[2], _mix(parts, kind[0], listener)
         self._raise_read_error()
 
     def _frames(self) -> Iterator[Any]:
@@ -208,13 +214,16 @@ def _channels(frame: Any, kind: str, n_channels: int, sample_rate: int) -> _Chan
     return list(samples.reshape(n_samples, n_channels).T)
 
 
-def _mix(parts: list[_Channels], kind: str) -> Waveform:
+def _mix(parts: list[_Channels], kind: str, listener: Listener | None) -> Waveform:
     """Join pieces of one kind and mix them down."""
     channels = [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
     kind = kind.removesuffix("p")
-    mono = mean_of_channels(channels, _SCALES[kind])
-    if kind == "u8":
-        mono -= 1.0
+    scale, shift = _SCALES[kind], -1.0 if kind == "u8" else 0.0
+    if listener:
+        let_hear(listener, channels, scale, shift)
+    mono = mean_of_channels(channels, scale)
+    if shift:
+        mono += np.float32(shift)
     return mono
 
 

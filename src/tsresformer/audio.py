@@ -22,8 +22,10 @@ from tsresformer._headers import claimed_seconds, ogg_links
 from tsresformer._mono import (
     BLOCK_SAMPLES,
     REMEDY_DAMAGED,
+    Listener,
     Waveform,
     is_sane,
+    let_hear,
     mean_of_channels,
     silence_nonfinite,
 )
@@ -135,10 +137,14 @@ def audio_by_ffmpeg(path: str) -> Iterator[bool]:
 
 
 def open_audio(
-    path: str | Path, sample_rate: int | None = None, *, max_seconds: float = DAY_S
+    path: str | Path,
+    sample_rate: int | None = None,
+    *,
+    max_seconds: float = DAY_S,
+    listener: Listener | None = None,
 ) -> AudioStream:
     """Open an audio file as a stream of mono blocks; see `AudioStream`."""
-    return AudioStream(path, sample_rate, max_seconds=max_seconds)
+    return AudioStream(path, sample_rate, max_seconds=max_seconds, listener=listener)
 
 
 def load(
@@ -167,6 +173,8 @@ class AudioStream:
     path : the file
     sample_rate : of the blocks in Hz; None keeps the file's own
     max_seconds : longer files raise, once that much is decoded
+    listener : called with each channel of each block, at the file's own rate; where libsndfile
+        gives up, FFmpeg starts over, and what was decoded by then is heard twice
 
     Attributes
     ----------
@@ -181,8 +189,14 @@ class AudioStream:
     """
 
     def __init__(
-        self, path: str | Path, sample_rate: int | None = None, *, max_seconds: float = DAY_S
+        self,
+        path: str | Path,
+        sample_rate: int | None = None,
+        *,
+        max_seconds: float = DAY_S,
+        listener: Listener | None = None,
     ) -> None:
+        self._listener = listener
         self.max_seconds, self.seconds, self.n_nonfinite = max_seconds, 0.0, 0
         self._n_gaps, self._gave_up = 0, False
         self._decoders: list[PyavDecoder] = []
@@ -301,7 +315,7 @@ class AudioStream:
                     raise
                 self._n_gaps += 1
                 continue
-            yield from _skip(decoder.blocks(), skip_s if number == 0 else 0.0)
+            yield from _skip(decoder.blocks(self._listener), skip_s if number == 0 else 0.0)
             decoder.close()
         if self._gave_up and MAX_GAP_S < (self.claimed_s or 0) - self.seconds <= CUT_SHORT_S:
             self._n_gaps += 1
@@ -311,7 +325,10 @@ class AudioStream:
         try:
             while n_read := sound.buffer_read_into(buffer, "float32"):
                 n_samples += n_read
-                yield mean_of_channels(list(buffer[:n_read].T))
+                channels = list(buffer[:n_read].T)
+                if self._listener:
+                    let_hear(self._listener, channels)
+                yield mean_of_channels(channels)
         except soundfile.SoundFileError:
             self._gave_up = True
         n_missing = sound.frames - n_samples

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tsresformer._mono import MAX_CHANNELS
 from tsresformer._sniff import SUFFIXES
 from tsresformer.audio import open_audio
 from tsresformer.config import FeatureConfig
@@ -49,10 +50,10 @@ SAME_LENGTH_S = 1.0
 N_BANDS = N_CELLS = 32
 
 LOUD, MAX_LOUD = 0.999, 0.01
-"""A track with more than this part of its samples at full scale is called clipped."""
+"""A track with more than this part of a channel's samples at full scale is called clipped."""
 
 MAX_OFFSET = 0.05
-"""A track whose mean is further from zero than this, of full scale, has an offset."""
+"""A track that has a channel whose mean is further from zero, of full scale, has an offset."""
 
 _FLATTEST_DB = 0.5
 """Fingerprints with less deviation than this are of steady noise and match nothing."""
@@ -165,16 +166,15 @@ def inspect_audio(path: str, max_seconds: float) -> Iterator[Inspection]:
     AudioError : it does not decode
     """
     digest, peak, n_samples = hashlib.sha256(), 0.0, 0
-    n_loud, total = 0, 0.0
-    mel, frames = LogMelStream(_COARSE), []
-    with open_audio(path, _COARSE.sample_rate, max_seconds=max_seconds) as audio:
+    mel, frames, levels = LogMelStream(_COARSE), [], _Levels()
+    with open_audio(
+        path, _COARSE.sample_rate, max_seconds=max_seconds, listener=levels.add
+    ) as audio:
         for block in audio:
             alive()
             digest.update(block.tobytes())
             peak = max(peak, float(np.abs(block).max(initial=0)))
             n_samples += block.size
-            n_loud += int(np.count_nonzero(np.abs(block) >= LOUD))
-            total += float(block.sum(dtype=np.float64))
             frames.append(mel.push(block))
         seconds, damage, content = audio.seconds, audio.damage, audio.format
     if n_samples >= _COARSE.n_fft:
@@ -187,18 +187,38 @@ def inspect_audio(path: str, max_seconds: float) -> Iterator[Inspection]:
         samples_hash=digest.hexdigest(),
         fingerprint=fingerprint(np.concatenate(frames, axis=1), _COARSE.top_db),
         damage=damage,
-        oddities=tuple(_oddities(path, content, n_loud / n_samples, total / n_samples)),
+        oddities=tuple(_oddities(path, content, levels)),
     )
 
 
-def _oddities(path: str, content: str, loud: float, offset: float) -> Iterator[str]:
+class _Levels:
+    """How often each channel is at full scale, and how far from zero it is on average."""
+
+    def __init__(self) -> None:
+        self._sums = np.zeros((MAX_CHANNELS, 3))
+
+    def add(self, channel: int, samples: Array) -> None:
+        """Count a block of a channel in."""
+        n_loud = np.count_nonzero(np.abs(samples) >= LOUD)
+        self._sums[channel] += samples.size, n_loud, samples.sum(dtype=np.float64)
+
+    def oddities(self) -> Iterator[str]:
+        """What is to be known of the worst channel."""
+        n_samples, n_loud, totals = self._sums[self._sums[:, 0] > 0].T
+        loud, offset = n_loud / n_samples, totals / n_samples
+        loudest, furthest = int(loud.argmax()), int(np.abs(offset).argmax())
+        where = [f" in channel {i}" if len(loud) > 1 else "" for i in range(1, len(loud) + 1)]
+        if (part := loud[loudest]) > MAX_LOUD:
+            yield f"is clipped: {part:.1%} of the samples are at full scale{where[loudest]}"
+        if abs(mean := offset[furthest]) > MAX_OFFSET:
+            yield f"has an offset of {mean:+.2f} of full scale{where[furthest]}"
+
+
+def _oddities(path: str, content: str, levels: _Levels) -> Iterator[str]:
     suffix = os.path.splitext(path)[1].lower()
     if suffix and suffix not in SUFFIXES[content]:
         yield f"is named {suffix}, and is {content}"
-    if loud > MAX_LOUD:
-        yield f"is clipped: {loud:.1%} of the samples are at full scale"
-    if abs(offset) > MAX_OFFSET:
-        yield f"has an offset of {offset:+.2f} of full scale"
+    yield from levels.oddities()
 
 
 def fingerprint(log_mel: NDArray[np.generic], top_db: float) -> Array | None:
