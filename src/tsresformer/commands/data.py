@@ -152,8 +152,12 @@ def check(manifest: str, out: str | None, json: str | None, workers: int) -> int
     """Decode every track and report what is wrong.
 
     Found are: missing, undecodable, damaged, incomplete, silent and duplicate audio, likely slips
-    in labels, and groups (artists) on both sides of a split. The exit code is 1 if something is.
-    Told of besides are audio that is clipped, has an offset, or is not what its suffix says.
+    in labels, and groups (artists) on both sides of a split. The exit code is 1 if something is,
+    which ends a chain of commands with &&. With -o, missing, undecodable, incomplete, silent and
+    duplicate tracks are marked, and later steps leave them out.
+
+    Told of besides are audio with a channel that is clipped or has an offset, and audio that is
+    not what its suffix says. Duplicates in another codec are found from 3.1 s on.
 
     \b
     Example:
