@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ import click
 from tsresformer import __version__
 from tsresformer.errors import EXIT_INTERRUPTED, EXIT_USAGE, TsResformerError
 from tsresformer.files import DISK_FULL
+from tsresformer.terminal import echo
 
 # Command -> module of tsresformer.commands that holds it, in the order of a project's life.
 COMMANDS = {
@@ -84,7 +86,9 @@ def run(arguments: list[str] | None = None) -> int:
         code: Any = cli.main(arguments, prog_name="tsresformer", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        message = io.StringIO()
+        error.show(message)
+        echo(*message.getvalue().splitlines(), err=True)
         return EXIT_USAGE
     except TsResformerError as error:
         _complain(str(error))
@@ -101,7 +105,7 @@ def run(arguments: list[str] | None = None) -> int:
         return EXIT_USAGE
     except Exception as error:
         if os.environ.get("TSRESFORMER_DEBUG") == "1":
-            traceback.print_exc()
+            echo(*traceback.format_exc().splitlines(), err=True)
         _complain(
             f"unexpected {type(error).__name__}: {error}; please report this, with what "
             "TSRESFORMER_DEBUG=1 shows"
@@ -111,8 +115,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _complain(message: str) -> None:
-    text = " ".join(f"error: {message}".split())
-    click.echo(text.encode("utf-8", "backslashreplace").decode(), err=True)
+    echo(" ".join(f"error: {message}".split()), err=True)
 
 
 if __name__ == "__main__":

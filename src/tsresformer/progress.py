@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from tsresformer.terminal import shown
+
 
 class Meter:
     """One progress bar; `advance` is cheap to call often."""
@@ -33,7 +35,8 @@ class Meter:
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""
-        self._progress.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        console = self._progress.console
+        console.print(shown(message), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -9,11 +9,11 @@ import click
 
 from tsresformer.commands.common import (
     check_engine,
+    echo,
     engine_options,
     json_text,
     model_option,
     output_option,
-    shown,
     warn,
     warn_of_leak,
     write_text,
@@ -176,14 +176,14 @@ def _tell(found: Status, json: str | None, pace: str = "") -> None:
         return
     record = found.job.record
     state = "complete" if found.complete else "unfinished, run the same command again"
-    click.echo(f"{shown(found.job.output.uri)}: {state}")
-    click.echo(
+    echo(f"{found.job.output.uri}: {state}")
+    echo(
         f"  {found.n_done:,} of {record.n_tracks:,} tracks in {found.n_done_parts:,} of "
         f"{record.n_parts:,} parts, {found.audio_s / 3600:.2f} hours of audio"
     )
-    click.echo(f"  model {record.model} ({record.model_sha256[:12]})")
+    echo(f"  model {record.model} ({record.model_sha256[:12]})")
     if found.status:
         counts = ", ".join(f"{name} {n:,}" for name, n in found.status.items())
-        click.echo(f"  status: {counts}")
+        echo(f"  status: {counts}")
     if pace:
-        click.echo(f"  {pace}")
+        echo(f"  {pace}")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,6 +13,8 @@ import click
 from tsresformer.errors import TsResformerError, require
 from tsresformer.files import atomic_write, check_writable
 from tsresformer.spreadsheet import write_rows
+from tsresformer.terminal import echo as echo
+from tsresformer.terminal import shown as shown
 from tsresformer.workers import n_cores
 
 if TYPE_CHECKING:
@@ -97,6 +97,9 @@ def output_option(name: str, what: str) -> Callable[[Command], Command]:
 
 def write_text(out: str, text: str) -> None:
     """Write to a file, atomically, or to stdout."""
+    if out == "-" and sys.stdout.isatty():
+        echo(*text.splitlines())
+        return
     data = text.encode("utf-8", "backslashreplace")
     if out == "-":
         sys.stdout.buffer.write(data)
@@ -141,14 +144,14 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, n_names
     for place, name in enumerate(header):
         table.add_column(name, justify="left" if place < n_names else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(shown, row))
     width = None if sys.stdout.isatty() else 200
-    Console(file=sys.stdout, markup=False, highlight=False, width=width).print(table)
+    Console(file=sys.stdout, markup=False, emoji=False, highlight=False, width=width).print(table)
 
 
 def warn(message: str) -> None:
     """Print one line on stderr."""
-    click.echo(message.encode("utf-8", "backslashreplace").decode(), err=True)
+    echo(message, err=True)
 
 
 def warn_of_leak(thing: str, protocol: str) -> None:
@@ -157,10 +160,4 @@ def warn_of_leak(thing: str, protocol: str) -> None:
 
     parsed = parse_protocol(protocol)
     if not parsed.honest:
-        warn(f"warning: {shown(thing)}: {parsed.title}")
-
-
-def shown(path: str | Path) -> str:
-    """Path as a terminal can show it on one line."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        warn(f"warning: {thing}: {parsed.title}")

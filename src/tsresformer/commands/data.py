@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from tsresformer.commands.common import (
+    echo,
     json_text,
     output_option,
-    shown,
     warn,
     workers_option,
     writable,
@@ -180,8 +180,8 @@ def check(manifest: str, out: str | None, json: str | None, workers: int) -> int
         write_text(json, json_text({"schema": 1, "manifest": manifest, "findings": findings}))
     if json != "-":
         for finding in report.findings:
-            click.echo(f"{finding.kind:12} {shown(finding.message)}")
-        click.echo(f"{len(tracks.tracks)} tracks checked, {len(report.faults)} faults")
+            echo(f"{finding.kind:12} {finding.message}")
+        echo(f"{len(tracks.tracks)} tracks checked, {len(report.faults)} faults")
     return EXIT_INPUT if report.faults else EXIT_OK
 
 
@@ -216,7 +216,7 @@ def split(manifest: str, protocol: str, seed: int, folds: int, fold: int, out: s
 
     result = assign(Manifest.read(manifest), protocol, seed=seed, n_folds=folds, fold=fold)
     result.write(out or manifest)
-    click.echo(parse_protocol(result.protocol).title)
+    echo(parse_protocol(result.protocol).title)
     _summarise(result, ("split",))
     if ungrouped := count_ungrouped(result.tracks):
         warn(f"{ungrouped} tracks have no group; each counts as an artist of its own")
@@ -226,14 +226,14 @@ def split(manifest: str, protocol: str, seed: int, folds: int, fold: int, out: s
 def _finish(manifest: Manifest, out: str) -> int:
     """Write an imported manifest and say what is in it."""
     manifest.write(out)
-    click.echo(f"{out}: {len(manifest.tracks)} tracks")
+    echo(f"{out}: {len(manifest.tracks)} tracks")
     _summarise(manifest, ("label", "split", "status", "group"))
     for note in manifest.notes:
-        warn(f"note: {shown(note)}")
+        warn(f"note: {note}")
     failed = [track for track in manifest.tracks if not track.usable]
     for track in failed[:5]:
-        reason = f": {shown(track.error)}" if track.error else ""
-        warn(f"{track.status}: {shown(track.path)}{reason}")
+        reason = f": {track.error}" if track.error else ""
+        warn(f"{track.status}: {track.path}{reason}")
     if len(failed) > 5:
         warn(f"... and {len(failed) - 5} more rows with a status in {Path(out).name}")
     return EXIT_INPUT if failed else EXIT_OK
@@ -243,4 +243,4 @@ def _summarise(manifest: Manifest, columns: tuple[str, ...]) -> None:
     counts = manifest.counts()
     for column in columns:
         entries = ", ".join(f"{name or '(none)'} {n}" for name, n in counts[column].items())
-        click.echo(f"  {column}: {entries}")
+        echo(f"  {column}: {entries}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tsresformer.commands.common import warn, workers_option
+from tsresformer.commands.common import echo, warn, workers_option
 from tsresformer.errors import EXIT_INPUT, EXIT_OK, TsResformerError, require
 from tsresformer.files import check_writable, hold_folder
 
@@ -45,8 +45,8 @@ def evaluate(bundle: str, manifest: str, split: str, out: str, workers: int) -> 
         )
     for kind, text in warnings_of(result):
         warn(f"{'warning' if kind == 'leak' else kind}: {text}")
-    click.echo(result.sentence())
-    click.echo(f"report: {Path(out) / 'index.html'}")
+    echo(result.sentence())
+    echo(f"report: {Path(out) / 'index.html'}")
     return EXIT_INPUT if result.n_failed else EXIT_OK
 
 
@@ -71,5 +71,5 @@ def publish(bundle: str, report: str, notes: str | None, out: str) -> int:
 
     text = Path(notes).read_text(encoding="utf-8") if notes else None
     made = write(bundle, report, out, notes=text)
-    click.echo(f"{out}: {made.name}, card {made.path / CARD}")
+    echo(f"{out}: {made.name}, card {made.path / CARD}")
     return EXIT_OK

@@ -6,8 +6,8 @@ import click
 
 from tsresformer.commands.common import (
     check_engine,
+    echo,
     engine_options,
-    shown,
     warn,
     workers_option,
 )
@@ -66,12 +66,10 @@ def features(
         )
     done = [track for track in store.tracks.values() if track.n_frames]
     hours = sum(track.seconds for track in done) / 3600
-    click.echo(f"{out}: log-mels of {len(done)} tracks, {hours:.2f} hours of music")
+    echo(f"{out}: log-mels of {len(done)} tracks, {hours:.2f} hours of music")
     failures = store.failures()
     for failure in failures[:10]:
         warn(f"{failure.status}: track {failure.track_id} ({failure.source}): {failure.error}")
     if len(failures) > 10:
-        warn(
-            f"... and {len(failures) - 10} more; 'tsresformer info {shown(out)} --json -' lists all"
-        )
+        warn(f"... and {len(failures) - 10} more; 'tsresformer info {out} --json -' lists all")
     return EXIT_INPUT if failures else EXIT_OK

@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from tsresformer.commands.common import (
+    echo,
     json_text,
     output_option,
-    shown,
     warn_of_leak,
     write_text,
 )
@@ -43,15 +43,15 @@ def info(thing: str, json: str | None) -> int:
       tsresformer info fma-small
       tsresformer info store/
     """
-    known, text = _describe(thing)
+    known, lines = _describe(thing)
     if json:
         write_text(json, json_text(known))
     if json != "-":
-        click.echo(text)
+        echo(*lines)
     return EXIT_OK
 
 
-def _describe(thing: str) -> tuple[dict[str, Any], str]:
+def _describe(thing: str) -> tuple[dict[str, Any], list[str]]:
     from tsresformer.bundle import RECORD, shipped_bundles
     from tsresformer.store import BEGUN, MARKER
 
@@ -70,15 +70,16 @@ def _describe(thing: str) -> tuple[dict[str, Any], str]:
     )
 
 
-def _bundle(thing: str) -> tuple[dict[str, Any], str]:
+def _bundle(thing: str) -> tuple[dict[str, Any], list[str]]:
     from tsresformer.bundle import Bundle
 
     bundle = Bundle.load(thing)
     warn_of_leak(thing, bundle.protocol)
-    return {"kind": "bundle", **bundle.record}, f"bundle {bundle.path}\n\n{bundle.card()}"
+    lines = [f"bundle {bundle.path}", "", *bundle.card().splitlines()]
+    return {"kind": "bundle", **bundle.record}, lines
 
 
-def _store(thing: str) -> tuple[dict[str, Any], str]:
+def _store(thing: str) -> tuple[dict[str, Any], list[str]]:
     from dataclasses import asdict
 
     from tsresformer.config import resolved
@@ -90,33 +91,33 @@ def _store(thing: str) -> tuple[dict[str, Any], str]:
     tracks = list(store.tracks.values())
     done = [track for track in tracks if track.n_frames]
     lines = [
-        f"feature store {shown(thing)}",
+        f"feature store {thing}",
         f"  tracks: {len(done)} of {len(tracks)}, "
         f"{sum(t.seconds for t in done) / 3600:.2f} hours, all hashes agree",
         "  features: " + ", ".join(f"{key} {value}" for key, value in features.items()),
         *(f"  {t.status}: track {t.track_id}: {t.error}" for t in store.failures()),
     ]
     known = {"kind": "store", "key": store.key, "features": features}
-    return {**known, "tracks": [asdict(track) for track in tracks]}, "\n".join(lines)
+    return {**known, "tracks": [asdict(track) for track in tracks]}, lines
 
 
-def _run(thing: str) -> tuple[dict[str, Any], str]:
+def _run(thing: str) -> tuple[dict[str, Any], list[str]]:
     from tsresformer.training.run import Run
 
     run = Run.load(thing)
     warn_of_leak(thing, run.record["protocol"])
     history = run.history()
     state = "finished" if run.finished else "unfinished: 'tsresformer train ... --resume' goes on"
-    lines = [f"run {shown(thing)}, {state}", f"  protocol: {run.record['protocol']}"]
+    lines = [f"run {thing}, {state}", f"  protocol: {run.record['protocol']}"]
     lines += [f"  labels: {', '.join(run.record['labels'])}", "  epoch  train_loss  dev_score"]
     for row in history:
         score = row.get("dev_score", math.nan)  # a refit has none
         lines.append(f"  {int(row['epoch']) + 1:5}  {row['train_loss']:10.4f}  {score:9.4f}")
     known = {"kind": "run", **run.record, "history": history}
-    return {**known, "result": run.result if run.finished else None}, "\n".join(lines)
+    return {**known, "result": run.result if run.finished else None}, lines
 
 
-def _manifest(thing: str) -> tuple[dict[str, Any], str]:
+def _manifest(thing: str) -> tuple[dict[str, Any], list[str]]:
     from tsresformer.manifest import Manifest
     from tsresformer.splits import parse_protocol
 
@@ -124,12 +125,12 @@ def _manifest(thing: str) -> tuple[dict[str, Any], str]:
     warn_of_leak(thing, manifest.protocol)
     counts = manifest.counts()
     title = parse_protocol(manifest.protocol).title
-    lines = [f"manifest {shown(thing)}: {len(manifest.tracks)} tracks", f"  protocol: {title}"]
+    lines = [f"manifest {thing}: {len(manifest.tracks)} tracks", f"  protocol: {title}"]
     for column, values in counts.items():
         entries = ", ".join(f"{name or '(none)'} {n}" for name, n in values.items())
         lines.append(f"  {column}: {entries}")
     known = {"kind": "manifest", "n_tracks": len(manifest.tracks), "protocol": manifest.protocol}
-    return {**known, "counts": counts, "key": manifest.key()}, "\n".join(lines)
+    return {**known, "counts": counts, "key": manifest.key()}, lines
 
 
 @click.command()
@@ -141,16 +142,14 @@ def doctor() -> int:
       tsresformer doctor
     """
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    click.echo(
-        f"tsresformer {metadata.version('ts-resformer')}, Python {platform.python_version()}"
-    )
-    click.echo(f"{platform.platform()}, {n_cores()} cores, {memory:.0f} GiB of memory")
+    echo(f"tsresformer {metadata.version('ts-resformer')}, Python {platform.python_version()}")
+    echo(f"{platform.platform()}, {n_cores()} cores, {memory:.0f} GiB of memory")
     light = ("numpy", "onnxruntime", "soundfile", "soxr", "av", "pydantic")
-    click.echo("packages: " + ", ".join(f"{name} {_version(name)}" for name in light))
+    echo("packages: " + ", ".join(f"{name} {_version(name)}" for name in light))
     for extra, packages in EXTRAS.items():
         missing = [name for name in packages if not _version(name)]
         state = f"missing: pip install 'ts-resformer[{extra}]'" if missing else "installed"
-        click.echo(f"extra {extra}: {state}")
+        echo(f"extra {extra}: {state}")
     return _check_decoders() or _check_models()
 
 
@@ -166,8 +165,8 @@ def _check_decoders() -> int:
     import soundfile
 
     formats = ", ".join(sorted(soundfile.available_formats()))
-    click.echo(f"soundfile: {soundfile.__libsndfile_version__}: {formats}")
-    click.echo(f"PyAV {av.__version__}: m4a, aac, wma, webm, mp4 and what soundfile refuses")
+    echo(f"soundfile: {soundfile.__libsndfile_version__}: {formats}")
+    echo(f"PyAV {av.__version__}: m4a, aac, wma, webm, mp4 and what soundfile refuses")
     return EXIT_OK
 
 
@@ -183,11 +182,11 @@ def _check_models() -> int:
         try:
             classifier = Classifier.load(name)
         except TsResformerError as error:
-            click.echo(f"model {name}: BROKEN: {error}")
+            echo(f"model {name}: BROKEN: {error}")
             return EXIT_USAGE
         bundle = classifier.bundle
         n_frames = n_slice_frames(bundle.slicing, bundle.features)
         quiet = np.zeros((bundle.features.n_mels, n_frames), dtype=np.float32)
         classifier.run([quiet])
-        click.echo(f"model {name}: {len(bundle.labels)} genres, works")
+        echo(f"model {name}: {len(bundle.labels)} genres, works")
     return EXIT_OK

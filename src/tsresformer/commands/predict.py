@@ -14,6 +14,7 @@ import click
 
 from tsresformer.commands.common import (
     csv_text,
+    echo,
     json_text,
     model_option,
     output_options,
@@ -92,7 +93,7 @@ def predict(
                 bar.advance()
                 if prediction.error or prediction.warning:
                     note = prediction.error or f"warning: {prediction.warning}"
-                    bar.say(f"{shown(prediction.path)}: {note}")
+                    bar.say(f"{prediction.path}: {note}")
     except KeyboardInterrupt:
         interrupted = True
         warn(f"interrupted: {len(rows)} of {len(files)} files are classified and written")
@@ -170,14 +171,14 @@ def _write(
 def _show(rows: Sequence[Prediction], top: int) -> None:
     """Print what people read: the genres of each file, and the timeline under them."""
     for row in rows:
-        click.echo(shown(row.path))
+        echo(row.path)
         if row.status != "ok":
-            click.echo(f"  {row.status}" + (f": {row.error}" if row.error else ""))
+            echo(f"  {row.status}" + (f": {row.error}" if row.error else ""))
             continue
         genres = ", ".join(f"{genre} {p:.0%}" for genre, p in row.best(top).items())
-        click.echo(f"  {genres}" + ("  (unsure)" if row.unsure else ""))
+        echo(f"  {genres}" + ("  (unsure)" if row.unsure else ""))
         for line in _stretches(row.timeline):
-            click.echo(f"    {line}")
+            echo(f"    {line}")
     sys.stdout.flush()
 
 

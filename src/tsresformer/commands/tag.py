@@ -6,12 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tsresformer.commands.common import (
     Command,
+    echo,
     json_text,
     model_option,
     output_option,
@@ -134,12 +136,12 @@ def tag(
             raise
         failure = error  # once it is told what was written before, and how to undo it
     for problem in problems:
-        warn(shown(problem))
+        warn(problem)
     journal = str(held.journal) if held.journal else None
     about = {"model": classifier.bundle.name, "dry_run": dry_run, "journal": journal}
     _tell(rows, about, json, root=library)
     if held.n_others:
-        warn(f"{held.n_others} files in {shown(library)} are no audio")
+        warn(f"{held.n_others} files in {library} are no audio")
     if failure:
         raise failure
     if interrupted:
@@ -175,21 +177,21 @@ def watch(library: str, settle: float, **settings: Any) -> int:
     counts: Counter[str] = Counter()
     failed = False
     with Library(library, options, n_workers=settings["workers"]) as held:
-        warn(f"watching {shown(library)}; Ctrl-C ends it")
+        warn(f"watching {library}; Ctrl-C ends it")
         try:
             for row in watch_library(held, classifier, settle_s=settle):
                 if row.status != "kept":
                     counts[row.status] += 1
-                    click.echo("  ".join(filter(None, _cells(row, library))))
+                    echo("  ".join(filter(None, _cells(row, library))))
                 if row.error:
-                    warn(f"{shown(row.path)}: {row.error}")
+                    warn(f"{row.path}: {row.error}")
                     failed = True
         except KeyboardInterrupt:
             pass
         finally:
-            click.echo(_summary(counts))
+            echo(_summary(counts))
             if held.journal:
-                click.echo(f"to undo: tsresformer tag --undo {shown(held.journal)}")
+                echo(f"to undo: tsresformer tag --undo {quote(str(held.journal))}")
     return EXIT_INPUT if failed else EXIT_OK
 
 
@@ -204,7 +206,7 @@ def _collect(held: Library, classifier: Classifier, rows: list[Row]) -> bool:
             ):
                 rows.append(row)
                 if row.error:
-                    bar.say(f"{shown(row.path)}: {row.error}")
+                    bar.say(f"{row.path}: {row.error}")
     except KeyboardInterrupt:
         return True
     finally:
@@ -254,7 +256,7 @@ def _undo(journal: str, json: str | None, *, break_links: bool) -> int:
             rows.append(row)
             bar.advance()
             if row.error:
-                bar.say(f"{shown(row.path)}: {row.error}")
+                bar.say(f"{row.path}: {row.error}")
     root = os.path.dirname(os.path.dirname(os.path.realpath(journal)))
     _tell(rows, {"journal": journal}, json, root=root)
     return EXIT_INPUT if any(row.error for row in rows) else EXIT_OK
@@ -274,10 +276,10 @@ def _tell(rows: Sequence[Row], about: dict[str, object], json: str | None, *, ro
 def _show(rows: Sequence[Row], about: dict[str, object], root: str) -> None:
     table = [_cells(row, root) for row in rows if row.status not in ("kept", "unchanged")]
     for line in _columns([HEADER, *table] if table else []):
-        click.echo(line)
-    click.echo(_summary(Counter(row.status for row in rows)))
+        echo(line)
+    echo(_summary(Counter(row.status for row in rows)))
     if about.get("dry_run") is False and about["journal"]:
-        click.echo(f"to undo: tsresformer tag --undo {shown(str(about['journal']))}")
+        echo(f"to undo: tsresformer tag --undo {quote(str(about['journal']))}")
 
 
 def _summary(counts: Counter[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.core import ParameterSource
 
-from tsresformer.commands.common import warn, warn_of_leak
+from tsresformer.commands.common import echo, warn, warn_of_leak
 from tsresformer.errors import EXIT_INTERRUPTED, EXIT_OK, require
 
 
@@ -120,10 +120,10 @@ def train(
             f"best epoch {result['best_epoch'] + 1}, {score} {result['dev_score']:.1%} on the "
             f"development fold ({len(run.record['development_tracks'])} tracks held out by artist)"
         )
-    click.echo(f"{out}: {result['epochs']} epochs in {result['seconds']:.0f} s; {chosen}")
+    echo(f"{out}: {result['epochs']} epochs in {result['seconds']:.0f} s; {chosen}")
     if run.n_left_out:
-        click.echo(f"not learned from: {run.n_left_out} rows of {run.folder / 'left_out.csv'}")
-    click.echo(f"next: tsresformer export {out} -o my.bundle")
+        echo(f"not learned from: {run.n_left_out} rows of {run.folder / 'left_out.csv'}")
+    echo(f"next: tsresformer export {out} -o my.bundle")
     return EXIT_OK
 
 
@@ -159,9 +159,9 @@ def export(
         manifest=Manifest.read(manifest) if manifest else None,
         store=FeatureStore.open(store) if store else None,
         compact=compact,
-        on_step=click.echo,
+        on_step=echo,
     )
     warn_of_leak(out, bundle.record["training"]["protocol"])
     size = sum(path.stat().st_size for path in bundle.path.iterdir()) / 1e6
-    click.echo(f"{out}: {bundle.name}, {len(bundle.labels)} genres, {size:.1f} MB")
+    echo(f"{out}: {bundle.name}, {len(bundle.labels)} genres, {size:.1f} MB")
     return EXIT_OK
