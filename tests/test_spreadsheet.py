@@ -14,7 +14,7 @@ from tsresformer.spreadsheet import guarded, plain, read_rows, write_rows
 FORMULAS = ("=1+1.mp3", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "＝1+1", "'=1")
 STARTS = "=+-@\t\r\n＝＋－＠"
 
-cells = st.text(st.sampled_from([*STARTS, "'", "1", ".", "a", ",", '"', " ", "é"]), max_size=8)
+cells = st.text(st.sampled_from([*STARTS, "'", "1", ".", "a", ",", ";", '"', " ", "é"]), max_size=8)
 
 
 @pytest.mark.parametrize("text", FORMULAS)
@@ -38,6 +38,13 @@ def test_every_row_comes_back(row):
     stream.seek(0)
     for cell in (cell for line in csv.reader(stream) for cell in line):
         assert not cell or cell[0] not in STARTS or float(cell)  # or it is a number
+
+
+@pytest.mark.parametrize("name", ["a;=1+1.mp3", "x\t=2.mp3"])
+def test_no_separator_of_libreoffice_begins_another_cell(name):
+    text = csv_text(["path", "label"], [[name, "Pop"]])
+    assert text == f'path,label\n"{name}",Pop\n'
+    assert read_rows(io.StringIO(text, newline="")) == [{"path": name, "label": "Pop"}]
 
 
 def test_a_row_of_another_width_is_refused():

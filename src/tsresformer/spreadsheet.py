@@ -21,7 +21,7 @@ from tsresformer.files import sha256_file
 _MARKS = r"[=+\-@\t\r\n＝＋－＠]"
 _FORMULA = re.compile(f"'*{_MARKS}")
 _GUARDED = re.compile(f"'+{_MARKS}")
-_NEEDS_QUOTES = re.compile('[",\r\n]')
+_NEEDS_QUOTES = re.compile('[",;\t\r\n]')  # LibreOffice takes ; and tabs for separators, too
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
