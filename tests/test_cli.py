@@ -229,6 +229,56 @@ def test_misuse_ends_with_one_clear_sentence(run, tmp_path, arguments, problem):
     assert not [p for p in tmp_path.iterdir() if p.name not in ("empty", "bad.csv")]
 
 
+RECORDS = {
+    "run.json": "info {home}",
+    "store.json": "info {home}",
+    "store-begun.json": "features {home}/m.csv -o {home}",
+    "bundle.json": "info {home}",
+    "study.json": "study show {home}",
+    "cells/a.json": "compare {home}/cells/a.json {home}/cells/a.json",
+    "metrics.json": "compare {home} {home}",
+    "report/metrics.json": "publish fma-small --report {home}/report -o {home}/x.bundle",
+    "catalogue.json": "catalogue status {home}",
+}
+TABLES = {
+    "study.toml": "study run {home}/study.toml --manifest m --store s -o r",
+    "config.toml": "train --config {home}/config.toml --manifest m --store s -o r",
+}
+HOSTILE = {
+    "deep": "[" * 100_000,
+    "a list": "[]",
+    "a number": "1",
+    "a long number": '{"format": 2, "n": %s}' % ("1" * 5000),
+    "half a character": r'{"format": 2, "text": "\ud800"}',
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "text"),
+    [
+        *((*record, text) for record in RECORDS.items() for text in HOSTILE.values()),
+        *((*table, f"a = {'[' * 5000}") for table in TABLES.items()),
+        *((*table, f"a = {'1' * 5000}") for table in TABLES.items()),
+    ],
+)
+def test_a_record_of_whatever_content_is_named(run, tmp_path, name, arguments, text):
+    (tmp_path / "m.csv").write_text("track_id,path,label\n1,a.mp3,rock\n")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    code, _, err = run(*arguments.format(home=tmp_path).split())
+    assert code == 2
+    assert str((tmp_path / name).parent) in err
+    assert "unexpected" not in err
+
+
+def test_notes_that_are_no_utf_8_are_named(run, tmp_path):
+    (tmp_path / "notes.md").write_bytes("Zürich\n".encode("latin-1"))
+    arguments = ("fma-small", "--report", tmp_path, "--notes", tmp_path / "notes.md")
+    code, _, err = run("publish", *arguments, "-o", tmp_path / "x.bundle")
+    assert code == 2
+    assert err == f"error: {tmp_path}/notes.md: is not UTF-8; save the file as UTF-8\n"
+
+
 def test_a_file_is_classified_once_however_it_is_spelt(run, mixed, tiny_bundle, monkeypatch):
     monkeypatch.chdir(mixed)
     name = next((mixed / "album").glob("*.flac")).name

@@ -109,6 +109,11 @@ def test_a_seal_holds_over_a_file_and_breaks_with_any_value(tmp_path):
         assert not is_intact({**found, key: value})
     assert not is_intact({k: v for k, v in found.items() if k != "sha256"})
     assert sealed(found) == found
+    deep: list = []
+    for _ in range(5000):
+        deep = [deep]
+    for value in (deep, "\ud800"):
+        assert not is_intact({"a": value, "sha256": "0" * 64})
 
 
 def test_a_full_disk_is_told_with_the_file(tmp_path):

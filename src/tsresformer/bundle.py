@@ -7,7 +7,6 @@ come from and the hashes of the other files: ``model.onnx`` (inference), ``model
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,14 @@ from pydantic import ConfigDict, Field, PositiveFloat, model_validator
 
 from tsresformer.config import FeatureConfig, ModelConfig, Section, SliceConfig, resolved
 from tsresformer.errors import BundleError, ConfigError, require
-from tsresformer.files import fsync_folder, is_intact, sha256_file, sha256_json, write_sealed
+from tsresformer.files import (
+    fsync_folder,
+    is_intact,
+    read_json,
+    sha256_file,
+    sha256_json,
+    write_sealed,
+)
 from tsresformer.slicing import n_slice_frames
 
 FORMAT = 1
@@ -86,11 +92,11 @@ class Bundle:
         """
         path = _find(name_or_path)
         try:
-            record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+            record = read_json(path / RECORD)
             if not isinstance(record, dict) or "format" not in record:
                 raise ValueError("no format number")
             intact = is_intact(record)
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             raise BundleError(f"{path / RECORD}: unreadable ({error}); export it again") from None
         if record["format"] != FORMAT:
             raise BundleError(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tsresformer.bundle import GRAPH, WEIGHTS, Bundle, write_bundle
 from tsresformer.errors import BundleError
-from tsresformer.files import is_intact
+from tsresformer.files import is_intact, read_json
 from tsresformer.splits import parse_protocol
 
 PAPER = (
@@ -38,7 +37,7 @@ def publish(
     source = Bundle.load(bundle)
     path = Path(report) / "metrics.json"
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics = read_json(path)
         if not is_intact(metrics):
             raise ValueError("it has changed since it was written")
         scored, split = metrics["bundle"]["sha256"], metrics["split"]

@@ -10,7 +10,6 @@ Efron & Tibshirani 1993, ch. 16 (p-values by the bootstrap); McNemar 1947; Holm 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import numpy as np
 
 from tsresformer.bootstrap import Difference, Shares, difference
 from tsresformer.errors import ManifestError
-from tsresformer.files import is_intact_or_old
+from tsresformer.files import is_intact_or_old, read_json
 from tsresformer.manifest import listed
 from tsresformer.spreadsheet import read_table
 
@@ -78,7 +77,7 @@ class Side:
             metrics = path
             predictions = path.absolute().parent.parent / "predictions" / f"{path.stem}.csv"
         try:
-            record = json.loads(metrics.read_text(encoding="utf-8"))
+            record = read_json(metrics)
             if not is_intact_or_old(record):
                 raise ValueError("it has changed since it was written")
             if path.is_dir():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -23,6 +22,7 @@ from pydantic import (
 )
 
 from tsresformer.errors import ConfigError
+from tsresformer.files import parse_toml
 
 AnySection = TypeVar("AnySection", bound="Section")
 
@@ -315,10 +315,10 @@ def _find(name_or_path: str | Path) -> Path:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; ConfigError if it cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
@@ -327,8 +327,8 @@ def _override(values: dict[str, Any], text: str) -> None:
     if not equals or not all(part.strip() for part in key.split(".")):
         raise ConfigError(f"--set {text}: write it as section.key=value")
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = parse_toml(f"value = {value}")["value"]
+    except ValueError:
         parsed = value.strip()
     *sections, last = (part.strip() for part in key.split("."))
     for section in sections:

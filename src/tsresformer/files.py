@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,8 @@ SEAL = "sha256"
 
 UNSEALED = 1
 """The format of most records before they had a hash of themselves; it is read still."""
+
+TOO_DEEP = "nested too deeply"
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -120,6 +123,32 @@ def write_json(path: str | Path, value: object) -> None:
         stream.write("\n")
 
 
+def read_json(path: str | Path) -> Any:
+    """Read a file of JSON.
+
+    Raises
+    ------
+    OSError, ValueError : missing or damaged
+    """
+    return parse_json(Path(path).read_text(encoding="utf-8"))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON that anybody may have written; whatever is wrong with it is a ValueError."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML as `parse_json` does JSON."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+
+
 def write_sealed(path: str | Path, record: Mapping[str, Any]) -> None:
     """Write a record with a hash of itself, as `write_json` does; see `is_intact`."""
     write_json(path, sealed(record))
@@ -137,7 +166,10 @@ def is_intact(record: Mapping[str, Any]) -> bool:
     >>> is_intact(record), is_intact({**record, "a": 2})
     (True, False)
     """
-    return bool(record.get(SEAL) == _seal_of(record))
+    try:
+        return bool(record.get(SEAL) == _seal_of(record))
+    except (RecursionError, UnicodeEncodeError):  # nothing that was ever written
+        return False
 
 
 def is_intact_or_old(record: Mapping[str, Any]) -> bool:

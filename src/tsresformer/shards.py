@@ -7,7 +7,6 @@ each track in ``shard-00000.json``, which is written after it: a shard that has 
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +23,7 @@ from tsresformer.config import FeatureConfig
 from tsresformer.errors import AudioError, ChildDiedError, StoreError
 from tsresformer.extract import Chunk, log_mel_chunks
 from tsresformer.features import to_bytes
-from tsresformer.files import atomic_write, write_json
+from tsresformer.files import atomic_write, read_json, write_json
 from tsresformer.manifest import Track, printable
 from tsresformer.workers import Children, Limits
 
@@ -180,7 +179,7 @@ def is_whole(out: Path, shard: int) -> bool:
 def read_tracks(path: Path) -> list[StoredTrack]:
     """Read what is known of a shard's tracks."""
     try:
-        return [StoredTrack(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        return [StoredTrack(**row) for row in read_json(path)]
     except (OSError, ValueError, TypeError) as error:
         raise StoreError(f"{path}: damaged ({error}); delete the folder and rebuild it") from None
 

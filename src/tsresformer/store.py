@@ -9,7 +9,6 @@ bytes, whatever engine computes the shards.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
@@ -25,7 +24,14 @@ from tsresformer.config import FeatureConfig, load_features, resolved
 from tsresformer.datasets.arrays import is_row, row_dtype
 from tsresformer.errors import ConfigError, StoreError
 from tsresformer.features import from_bytes
-from tsresformer.files import UNSEALED, hold_folder, is_intact_or_old, sha256_file, write_sealed
+from tsresformer.files import (
+    UNSEALED,
+    hold_folder,
+    is_intact_or_old,
+    read_json,
+    sha256_file,
+    write_sealed,
+)
 from tsresformer.manifest import Manifest, Track, listed, open_array
 from tsresformer.shards import (
     ShardBuilder,
@@ -273,7 +279,7 @@ def _same_identity(out: Path, found: dict[str, Any], wanted: dict[str, Any]) -> 
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         version = record["format"]
         complete = {"key", "features", "dtype"} <= record.keys()
         complete &= path.name == BEGUN or "shards" in record

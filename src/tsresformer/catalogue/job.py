@@ -16,7 +16,7 @@ from tsresformer.catalogue.inputs import COLUMNS, Listed, classify, open_input, 
 from tsresformer.catalogue.places import Place, is_remote, parquet_bytes, place
 from tsresformer.cluster import EXTRA
 from tsresformer.errors import CatalogueError, require
-from tsresformer.files import SEAL, is_intact, sealed
+from tsresformer.files import SEAL, is_intact, parse_json, sealed
 
 FORMAT = 2
 RECORD = "catalogue.json"
@@ -87,7 +87,7 @@ class Job:
         """
         where = place(output)
         try:
-            values = json.loads(where.read(RECORD))
+            values = parse_json(where.read(RECORD))
             if (version := values["format"]) == FORMAT:
                 record = _record(values)
         except (FileNotFoundError, NotADirectoryError):

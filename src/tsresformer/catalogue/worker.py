@@ -18,7 +18,7 @@ from tsresformer.catalogue.places import parquet_bytes
 from tsresformer.classifier import Classifier, TrackScores
 from tsresformer.cluster import EXTRA
 from tsresformer.errors import AudioError, CatalogueError, ChildDiedError, require
-from tsresformer.files import SEAL, is_intact, sealed
+from tsresformer.files import SEAL, is_intact, parse_json, sealed
 from tsresformer.manifest import printable
 from tsresformer.workers import Children, Limits
 
@@ -149,7 +149,7 @@ def read_summary(job: Job, part: int) -> PartSummary | None:
     name = part_name(part)
     try:
         with job.output.open(name) as file:
-            values = json.loads(parquet.read_metadata(file).metadata[SUMMARY_KEY])
+            values = parse_json(parquet.read_metadata(file).metadata[SUMMARY_KEY])
         if not is_intact(values):
             raise ValueError("its summary has changed since it was written")
         values.pop(SEAL)

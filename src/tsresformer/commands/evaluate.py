@@ -69,7 +69,10 @@ def publish(bundle: str, report: str, notes: str | None, out: str) -> int:
     from tsresformer.bundle import CARD
     from tsresformer.card import publish as write
 
-    text = Path(notes).read_text(encoding="utf-8") if notes else None
+    try:
+        text = Path(notes).read_text(encoding="utf-8") if notes else None
+    except UnicodeDecodeError:
+        raise TsResformerError(f"{notes}: is not UTF-8; save the file as UTF-8") from None
     made = write(bundle, report, out, notes=text)
     echo(f"{out}: {made.name}, card {made.path / CARD}")
     return EXIT_OK

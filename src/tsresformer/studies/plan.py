@@ -12,7 +12,6 @@ import itertools
 import json
 import random
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -30,7 +29,7 @@ from tsresformer.config import (
     suggestion,
 )
 from tsresformer.errors import ConfigError, StudyError
-from tsresformer.files import sha256_json
+from tsresformer.files import parse_toml, sha256_json
 from tsresformer.splits import PROTOCOLS, Protocol
 
 N_FOLDS = 5
@@ -317,12 +316,12 @@ def load_study(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Study
     name = str(name_or_path)
     path = Path(str(_shipped() / f"{name}.toml")) if name in shipped_studies() else Path(name)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = parse_toml(path.read_text(encoding="utf-8"))
     except OSError:
         raise StudyError(
             f"{name}: no such file and no shipped study (shipped: {', '.join(shipped_studies())})"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise StudyError(f"{path}: not valid TOML: {error}") from None
     own = [text for text in overrides if text.strip().startswith("study.")]
     for text in own:
@@ -346,8 +345,8 @@ def _study_override(text: str) -> tuple[str, Any]:
             f"{suggestion(key, OVERRIDABLE)}"
         )
     try:
-        return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return key, parse_toml(f"value = {value}")["value"]
+    except ValueError:
         return key, value.strip()
 
 

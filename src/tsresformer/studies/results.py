@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from tsresformer.files import (
     atomic_write,
     hold_folder,
     is_intact_or_old,
+    read_json,
     sha256_file,
     sha256_json,
     write_sealed,
@@ -206,7 +206,7 @@ def read_record(path: Path) -> dict[str, Any]:
     StudyError : of a version that this one does not know
     OSError, ValueError, KeyError, TypeError : missing or damaged
     """
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json(path)
     version = record["format"]
     if version not in (UNSEALED, FORMAT):
         raise StudyError(f"{path}: format {version} is not known to this version; upgrade")

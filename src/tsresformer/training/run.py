@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import json
 import pickle
 import platform
 import zipfile
@@ -25,6 +24,7 @@ from tsresformer.files import (
     hold_folder,
     is_intact,
     is_intact_or_old,
+    read_json,
     sha256_json,
     write_sealed,
 )
@@ -124,7 +124,7 @@ class Run:
         """Open a run folder."""
         path = Path(folder) / "run.json"
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_json(path)
             known = record["format"] in (UNSEALED, FORMAT)
             missing = sorted(KEYS - record.keys())
             if known and not missing and not is_intact_or_old(record):
@@ -171,11 +171,11 @@ class Run:
         """What ``result.json`` says of a finished run."""
         path = self.folder / "result.json"
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
+            result = read_json(path)
             if self.record["format"] != UNSEALED and not is_intact(result):
                 raise ValueError("it has changed since it was written")
             return {key: result[key] for key in ("dev_score", "best_epoch", "epochs", "seconds")}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise TrainingError(
                 f"{path}: damaged ({error!r}); delete it, and 'tsresformer train' with --resume "
                 "writes it anew"
