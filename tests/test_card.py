@@ -8,6 +8,7 @@ from tsresformer.bundle import GRAPH, Bundle
 from tsresformer.card import publish
 from tsresformer.errors import BundleError
 from tsresformer.evaluation import evaluate
+from tsresformer.files import write_sealed
 from tsresformer.manifest import Manifest
 
 pytestmark = pytest.mark.torch
@@ -56,5 +57,9 @@ def test_a_report_of_another_bundle_is_refused(tiny_bundle, report, tmp_path):
         publish(tiny_bundle, tmp_path, tmp_path / "x.bundle")
     (tmp_path / "metrics.json").write_text("{}")
     with pytest.raises(BundleError, match="is no report of 'tsresformer evaluate'"):
+        publish(tiny_bundle, tmp_path, tmp_path / "x.bundle")
+    future = {**json.loads((report / "metrics.json").read_text()), "schema": 99}
+    write_sealed(tmp_path / "metrics.json", future)
+    with pytest.raises(BundleError, match=r"metrics.json: schema 99 is not known .*; upgrade"):
         publish(tiny_bundle, tmp_path, tmp_path / "x.bundle")
     assert not (tmp_path / "x.bundle").exists()

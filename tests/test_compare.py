@@ -28,7 +28,7 @@ def report(folder, name, predicted, labels="ab", n=40, first=0):
     rows.append(["bad", "a", "", "", "", "", "missing", "gone", "g0", "", ""])
     with open(folder / "predictions.csv", "w", newline="") as stream:
         csv.writer(stream).writerows(rows)
-    record = {"bundle": {"name": name}, "title": "test part of some split"}
+    record = {"schema": 1, "bundle": {"name": name}, "title": "test part of some split"}
     write_sealed(folder / "metrics.json", record)
     return folder
 
@@ -116,5 +116,9 @@ def test_what_cannot_be_compared(three, tmp_path, capsys):
     (three[0] / "metrics.json").write_text("{")
     with pytest.raises(ManifestError, match="damaged"):
         Side.read(three[0])
+    future = {**json.loads((three[1] / "metrics.json").read_text()), "schema": 99}
+    write_sealed(three[2] / "metrics.json", future)
+    with pytest.raises(ManifestError, match=r"metrics.json: schema 99 is not known .*; upgrade"):
+        Side.read(three[2])
     assert command_line(["compare", str(three[1])]) == 2
     assert "name two reports or more" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import Any
 
 from tsresformer.bundle import GRAPH, WEIGHTS, Bundle, write_bundle
 from tsresformer.errors import BundleError
-from tsresformer.files import is_intact, read_json
+from tsresformer.files import REPORT_SCHEMA, is_intact, read_json
 from tsresformer.splits import parse_protocol
 
 PAPER = (
@@ -32,12 +32,16 @@ def publish(
 
     Raises
     ------
-    BundleError : the report is of another bundle, or `out` exists
+    BundleError : the report is of another bundle or a future version, or `out` exists
     """
     source = Bundle.load(bundle)
     path = Path(report) / "metrics.json"
     try:
         metrics = read_json(path)
+        if metrics["schema"] != REPORT_SCHEMA:
+            raise BundleError(
+                f"{path}: schema {metrics['schema']} is not known to this version; upgrade"
+            )
         if not is_intact(metrics):
             raise ValueError("it has changed since it was written")
         scored, split = metrics["bundle"]["sha256"], metrics["split"]

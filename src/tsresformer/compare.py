@@ -20,7 +20,7 @@ import numpy as np
 
 from tsresformer.bootstrap import Difference, Shares, difference
 from tsresformer.errors import ManifestError
-from tsresformer.files import is_intact_or_old, read_json
+from tsresformer.files import REPORT_SCHEMA, STUDY_FORMAT, UNSEALED, is_intact_or_old, read_json
 from tsresformer.manifest import listed
 from tsresformer.spreadsheet import read_table
 
@@ -68,16 +68,22 @@ class Side:
 
         Raises
         ------
-        ManifestError : no such thing, or one that is damaged
+        ManifestError : no such thing, or one that is damaged or of a future version
         """
         path = Path(path)
         if path.is_dir():
             metrics, predictions = path / "metrics.json", path / "predictions.csv"
+            number, known = "schema", {REPORT_SCHEMA}
         else:
             metrics = path
             predictions = path.absolute().parent.parent / "predictions" / f"{path.stem}.csv"
+            number, known = "format", {UNSEALED, STUDY_FORMAT}
         try:
             record = read_json(metrics)
+            if record[number] not in known:
+                raise ManifestError(
+                    f"{metrics}: {number} {record[number]} is not known to this version; upgrade"
+                )
             if not is_intact_or_old(record):
                 raise ValueError("it has changed since it was written")
             if path.is_dir():

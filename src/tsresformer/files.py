@@ -22,6 +22,12 @@ SEAL = "sha256"
 UNSEALED = 1
 """The format of most records before they had a hash of themselves; it is read still."""
 
+REPORT_SCHEMA = 1
+"""Of a report's ``metrics.json``."""
+
+STUDY_FORMAT = 2
+"""Of all records of a study, its cells among them."""
+
 TOO_DEEP = "nested too deeply"
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 import tsresformer
 from tsresformer import metrics
 from tsresformer.bootstrap import CONFIDENCE_LEVEL, Interval, Summary
+from tsresformer.files import REPORT_SCHEMA
 from tsresformer.manifest import Track, printable
 from tsresformer.splits import Protocol, count_ungrouped
 
 Float = NDArray[np.float64]
 
-SCHEMA = 1
 FEW_GROUPS = 20
 """With fewer groups than this, the report calls its intervals rough."""
 
@@ -194,7 +194,7 @@ class EvaluationResult:
             "n_tracks": self.track.n_items,
             "track": {name: _plain(value) for name, value in self.track.overall.items()},
             "slice": {name: _plain(value) for name, value in self.slice.overall.items()},
-            "schema": SCHEMA,
+            "schema": REPORT_SCHEMA,
             "title": self.title,
             "leaks": self.protocol.leaks,
             "warnings": [text for _, text in warnings_of(self)],

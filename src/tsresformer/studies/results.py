@@ -17,6 +17,7 @@ from typing import Any
 
 from tsresformer.errors import StudyError
 from tsresformer.files import (
+    STUDY_FORMAT,
     UNSEALED,
     atomic_write,
     hold_folder,
@@ -33,7 +34,7 @@ from tsresformer.spreadsheet import read_table, write_rows
 from tsresformer.studies.plan import Cell, Plan
 from tsresformer.studies.scores import Scores
 
-FORMAT = 2
+FORMAT = STUDY_FORMAT
 
 RECORD = "study.json"
 IDENTITY = {

@@ -136,7 +136,9 @@ class Run:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise TrainingError(f"{path}: damaged ({error}); train again") from None
         if not known:
-            raise TrainingError(f"{path}: format {record['format']} is not known to this version")
+            raise TrainingError(
+                f"{path}: format {record['format']} is not known to this version; upgrade"
+            )
         if missing:
             raise TrainingError(f"{path}: lacks {', '.join(missing)}; train again")
         return cls(Path(folder), record)
