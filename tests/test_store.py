@@ -94,6 +94,61 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(manifest, tmp_path):
     assert contents(killed) == contents(whole)
 
 
+@pytest.fixture
+def unfinished(manifest, tmp_path):
+    """A build that was interrupted in its second shard."""
+    n_done = iter(range(10))
+
+    def interrupt(_track):
+        if next(n_done, None) is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_store(manifest, FEATURES, tmp_path / "unfinished", on_track=interrupt)
+    assert (tmp_path / "unfinished" / "shard-00000.json").exists()
+    return tmp_path / "unfinished"
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("shard-00000.npy", lambda b: b[:-1] + bytes([b[-1] ^ 1])),
+        ("shard-00000.npy", None),
+        ("shard-00000.json", lambda b: b.replace(b'"ok"', b'"no"', 1)),
+        ("shard-00000.json", lambda b: b[:-9]),
+        ("store-begun-00000.json", lambda b: b[:9]),
+    ],
+)
+def test_a_shard_that_changed_is_computed_anew(manifest, unfinished, tmp_path, name, damage):
+    if damage:
+        content = (unfinished / name).read_bytes()
+        (unfinished / name).write_bytes(damage(content))
+        assert (unfinished / name).read_bytes() != content
+    else:
+        (unfinished / name).unlink()
+    build_store(manifest, FEATURES, unfinished)
+    build_store(manifest, FEATURES, tmp_path / "whole")
+    assert contents(unfinished) == contents(tmp_path / "whole")
+
+
+def test_a_build_of_an_older_version_goes_on(manifest, unfinished):
+    (unfinished / "store-begun-00000.json").unlink()
+    before = (unfinished / "shard-00000.npy").stat().st_mtime_ns
+    build_store(manifest, FEATURES, unfinished)
+    assert (unfinished / "shard-00000.npy").stat().st_mtime_ns == before
+
+
+def test_a_shard_that_changes_while_others_are_built_is_not_sealed(manifest, tmp_path):
+    def damage(_track):
+        path = tmp_path / "s" / "shard-00000.npy"
+        if path.exists():
+            path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+    with pytest.raises(StoreError, match=r"shard-00000.npy: has changed .*; run again"):
+        build_store(manifest, FEATURES, tmp_path / "s", on_track=damage)
+    assert not (tmp_path / "s" / "store.json").exists()
+
+
 def test_bytes_stay_bytes(tmp_path):
     rng = np.random.default_rng(0)
     values = rng.integers(0, 256, (9, 20, 40), dtype=np.uint8)

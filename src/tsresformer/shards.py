@@ -1,7 +1,8 @@
 """A shard of the feature store: its two files, and what fills them.
 
 The frames of its tracks lie in ``shard-00000.npy``, shape (n_frames, n_mels), and what is known of
-each track in ``shard-00000.json``, which is written after it: a shard that has it is whole.
+each track in ``shard-00000.json``, which is written last: a shard that has it is whole. Until the
+store is, ``store-begun-00000.json`` has the hashes of both, as they were when they were written.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tsresformer.config import FeatureConfig
 from tsresformer.errors import AudioError, ChildDiedError, StoreError
 from tsresformer.extract import Chunk, log_mel_chunks
 from tsresformer.features import to_bytes
-from tsresformer.files import atomic_write, read_json, write_json
+from tsresformer.files import atomic_write, read_json, sha256_file, sha256_json, write_json
 from tsresformer.manifest import Track, printable
 from tsresformer.workers import Children, Limits
 
@@ -74,7 +75,7 @@ class ShardBuilder:
 
     def do(self, job: Job) -> list[StoredTrack]:
         """Compute a shard and write it, unless it is there already."""
-        if is_whole(self._out, job[0]):
+        if file_hashes(self._out, job[0]):
             return read_tracks(self._out / tracks_name(job[0]))
         return list(self.build([job]))
 
@@ -168,12 +169,25 @@ class ShardBuilder:
                     with result.frames as frames:
                         frames.seek(0)
                         shutil.copyfileobj(frames, file)
-        write_json(self._out / tracks_name(shard), [asdict(r.stored) for r in results])
+        rows = [asdict(r.stored) for r in results]
+        hashes = [sha256_file(self._out / array_name(shard)), sha256_json(rows)]
+        write_json(self._out / begun_name(shard), hashes)
+        write_json(self._out / tracks_name(shard), rows)
 
 
-def is_whole(out: Path, shard: int) -> bool:
-    """Whether a shard is there."""
-    return (out / tracks_name(shard)).is_file()
+def file_hashes(out: Path, shard: int) -> list[str] | None:
+    """Hashes of a shard's two files; None if one is missing, or not as it was written.
+
+    Older versions did not write down how they were; their shards are taken as they are.
+    """
+    array, tracks, begun = (out / name(shard) for name in (array_name, tracks_name, begun_name))
+    try:
+        hashes = [sha256_file(array), sha256_file(tracks)]
+        if begun.is_file() and read_json(begun) != [hashes[0], sha256_json(read_json(tracks))]:
+            return None
+    except (OSError, ValueError):
+        return None
+    return hashes
 
 
 def read_tracks(path: Path) -> list[StoredTrack]:
@@ -192,6 +206,11 @@ def array_name(shard: int) -> str:
 def tracks_name(shard: int) -> str:
     """File of what is known of a shard's tracks."""
     return f"shard-{shard:05d}.json"
+
+
+def begun_name(shard: int) -> str:
+    """File of a shard's hashes, while the store is unfinished."""
+    return f"store-begun-{shard:05d}.json"
 
 
 def source_of(track: Track) -> str:

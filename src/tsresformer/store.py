@@ -2,8 +2,8 @@
 
 A store is a folder. Tracks lie in manifest order in shards of `TRACKS_PER_SHARD`. ``store.json`` is
 written last and makes the store whole: the FeatureConfig, the manifest's key, and the hash of
-every shard. A build that was killed goes on with the first missing shard and ends with the same
-bytes, whatever engine computes the shards.
+every shard. A build that was killed goes on with the shards that are missing, or are not as they
+were written, and ends with the same bytes, whatever engine computes the shards.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tsresformer.shards import (
     ShardBuilder,
     StoredTrack,
     array_name,
-    is_whole,
+    file_hashes,
     read_tracks,
     source_of,
     tracks_name,
@@ -179,11 +179,12 @@ def build_store(
             manifest.tracks[i : i + TRACKS_PER_SHARD]
             for i in range(0, len(manifest.tracks), TRACKS_PER_SHARD)
         ]
-        for i in range(len(shards)):
-            if is_whole(out, i):
-                for stored in read_tracks(out / tracks_name(i)):
-                    on_track(stored)
-        jobs = [(i, tracks) for i, tracks in enumerate(shards) if not is_whole(out, i)]
+        complete = (out / MARKER).exists()
+        whole = {i for i in range(len(shards)) if complete or file_hashes(out, i)}
+        for i in sorted(whole):
+            for stored in read_tracks(out / tracks_name(i)):
+                on_track(stored)
+        jobs = [(i, tracks) for i, tracks in enumerate(shards) if i not in whole]
         if engine == "local" or not jobs:
             with contextlib.closing(ShardBuilder(out, record, limits, n_workers)) as builder:
                 for stored in builder.build(jobs):
@@ -255,14 +256,14 @@ def _claim(out: Path, record: dict[str, Any]) -> Iterator[None]:
 def _complete(out: Path, record: dict[str, Any], n_shards: int) -> None:
     """Write the marker of a store whose shards are all there, unless it has one."""
     _sweep(out)  # of workers that were killed
-    if (out / MARKER).exists():
-        return
-    record["shards"] = [
-        [sha256_file(out / name) for name in (array_name(i), tracks_name(i))]
-        for i in range(n_shards)
-    ]
-    write_sealed(out / MARKER, record)
-    (out / BEGUN).unlink()
+    if not (out / MARKER).exists():
+        hashes = [file_hashes(out, i) for i in range(n_shards)]
+        if None in hashes:
+            path = out / array_name(hashes.index(None))
+            raise StoreError(f"{path}: has changed since it was written; run again")
+        write_sealed(out / MARKER, {**record, "shards": hashes})
+    for begun in out.glob(f"{Path(BEGUN).stem}*"):
+        begun.unlink()
 
 
 def _sweep(out: Path) -> None:
