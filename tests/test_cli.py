@@ -20,7 +20,7 @@ import pytest
 import soundfile
 
 from audio_files import film_without_sound, half_copied, m4a_that_claims, tone, write
-from miniature import FmaTrack, write_fma
+from miniature import FmaTrack, fma_tracks, write_fma
 from tsresformer import cli
 from tsresformer.classifier import TimelineEntry
 from tsresformer.commands.common import json_text
@@ -59,6 +59,44 @@ def test_every_help_shows_an_example(run, names):
     code, out, _ = run(*names, "--help")
     assert code == 0
     assert re.search(r"Examples?:\n +tsresformer " + " ".join(names), out)
+
+
+def has_json(names):
+    command = cli.cli
+    for name in names:
+        command = command.get_command(click.Context(command), name)
+    return any(parameter.name == "json" for parameter in command.params)
+
+
+SAYING = {
+    "predict": "{home}/library --model {home}/tiny.bundle",
+    "tag": "{home}/library --model {home}/tiny.bundle --dry-run",
+    "data check": "{home}/m.csv",
+    "catalogue run": "--engine local --model {home}/tiny.bundle --input {home}/library "
+    "--output {home}/new",
+    "catalogue status": "{home}/catalogue",
+    "compare": "{home}/report {home}/report",
+    "study list": "",
+    "study show": "{home}/study",
+    "reproduce fma-small": "--audio {fma.audio} --metadata {fma.metadata} -o {home}/all --estimate "
+    "--study {home}/svm.toml",
+    "info": "{home}/store",
+}
+
+
+@pytest.mark.parametrize("names", [*filter(has_json, all_commands())], ids=" ".join)
+def test_the_json_of_every_command_has_its_schema(run, project_root, tmp_path, names):
+    home = shutil.copytree(project_root / "tests" / "stored" / "0.1.0", tmp_path / "home")
+    (home / "m.csv").write_text("track_id,path,label\n1,library/tune.ogg,waltz\n")
+    arguments = SAYING[" ".join(names)]
+    fma = None
+    if "{fma" in arguments:
+        fma = write_fma(tmp_path / "fma", fma_tracks(3, ("Folk", "Hip-Hop")))
+        study = "[axes.model]\nsvm = { 'classical.model' = 'svm' }\n"
+        (home / "svm.toml").write_text(f'title = "T"\nquestion = "Q"\nconfig = "lean"\n{study}')
+    words = arguments.format(home=home, fma=fma).split()
+    code, _, err = run(*names, *words, "--json", tmp_path / "said.json")
+    assert (code, json.loads((tmp_path / "said.json").read_text())["schema"]) == (0, 1), err
 
 
 def test_predict_for_people(run, mixed, tiny_bundle):
@@ -173,7 +211,8 @@ def test_from_music_to_a_report(run, tiny_music, tmp_path):
         code, out, _ = run("info", thing)
         assert code == 0
         assert word in out.partition("\n")[0]
-        assert json.loads(run("info", thing, "--json", "-")[1])["kind"] == word
+        known = json.loads(run("info", thing, "--json", "-")[1])
+        assert (known["schema"], known["kind"]) == (1, word)
 
 
 def test_features_lists_what_failed(run, tmp_path):

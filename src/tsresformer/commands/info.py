@@ -45,7 +45,7 @@ def info(thing: str, json: str | None) -> int:
     """
     known, lines = _describe(thing)
     if json:
-        write_text(json, json_text(known))
+        write_text(json, json_text({"schema": 1, **known}))
     if json != "-":
         echo(*lines)
     return EXIT_OK
