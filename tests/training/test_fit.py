@@ -16,6 +16,7 @@ from bands import config
 from tsresformer.cli import run as command_line
 from tsresformer.errors import BundleError, ConfigError, SplitError, StoreError, TrainingError
 from tsresformer.export import export
+from tsresformer.files import write_sealed
 from tsresformer.manifest import Manifest
 from tsresformer.splits import OWN_SPLIT, split
 from tsresformer.training import fit as fit_module
@@ -361,6 +362,20 @@ def test_a_damaged_run_is_named(bands, short_run, tmp_path, name):
     }
     with pytest.raises(TrainingError, match=rf"{name}: .*(train again|writes it anew)"):
         use[name]()
+
+
+def test_the_weights_of_another_run_are_refused(bands, short_run, tmp_path):
+    other = fit(config("seed=7", "train.epochs=1"), *bands, tmp_path / "other", progress=False)
+    run = Run(shutil.copytree(short_run.folder, tmp_path / "r"), short_run.record)
+    shutil.copy(other.best, run.best)
+    with pytest.raises(TrainingError, match=r"best\.ckpt: damaged, or of another run"):
+        export(run, tmp_path / "x.bundle", manifest=bands[0], store=bands[1])
+    ending = {key: run.result[key] for key in ("dev_score", "best_epoch", "epochs", "seconds")}
+    write_sealed(run.folder / "result.json", ending)  # as older versions did
+    assert_same(weights(run), weights(other))
+    (run.folder / "result.json").write_text("[]")
+    with pytest.raises(TrainingError, match=r"result\.json: damaged"):
+        run.weights()
 
 
 def test_a_large_seed_is_one(bands, tmp_path):

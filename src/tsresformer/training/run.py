@@ -25,6 +25,7 @@ from tsresformer.files import (
     is_intact,
     is_intact_or_old,
     read_json,
+    sha256_file,
     sha256_json,
     write_sealed,
 )
@@ -60,6 +61,7 @@ KEYS = (IDENTITY.keys() - {"refit"}) | {
     "micro_batch",
     "versions",
 }
+RESULT = ("dev_score", "best_epoch", "epochs", "seconds")
 _UNREADABLE = (
     EOFError,
     LookupError,
@@ -170,13 +172,17 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """What ``result.json`` says of a finished run."""
+        """How the training of a finished run went."""
+        return self._ending()[0]
+
+    def _ending(self) -> tuple[dict[str, Any], str | None]:
+        """What ``result.json`` says: the result, and the hash of ``best.ckpt`` if it has one."""
         path = self.folder / "result.json"
         try:
-            result = read_json(path)
-            if self.record["format"] != UNSEALED and not is_intact(result):
+            said = read_json(path)
+            if self.record["format"] != UNSEALED and not is_intact(said):
                 raise ValueError("it has changed since it was written")
-            return {key: result[key] for key in ("dev_score", "best_epoch", "epochs", "seconds")}
+            return {key: said[key] for key in RESULT}, said.get("best_sha256")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise TrainingError(
                 f"{path}: damaged ({error!r}); delete it, and 'tsresformer train' with --resume "
@@ -216,6 +222,11 @@ class Run:
         """Weights of the best epoch, averaged if the run averages, by the network's names."""
         if not self.best.is_file():
             raise TrainingError(f"{self.folder}: no finished epoch yet; let the training go on")
+        expected = self._ending()[1] if self.finished else None
+        if expected and sha256_file(self.best) != expected:
+            raise TrainingError(
+                f"{self.best}: damaged, or of another run; delete {self.folder} and train again"
+            )
         state = read_checkpoint(self.best)["state_dict"]
         return {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
 
@@ -230,6 +241,7 @@ class Run:
                 "best_epoch": int(best["epoch"]),
                 "epochs": len(history),
                 "seconds": round(sum(epoch["seconds"] for epoch in history), 1),
+                "best_sha256": sha256_file(self.best),
             },
         )
 
