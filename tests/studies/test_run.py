@@ -19,6 +19,7 @@ from tsresformer.bootstrap import summarise
 from tsresformer.cli import run as command_line
 from tsresformer.config import FeatureConfig, load_config
 from tsresformer.errors import SplitError, StudyError, TrainingError
+from tsresformer.files import write_sealed
 from tsresformer.manifest import Manifest
 from tsresformer.models import timing
 from tsresformer.report import EvaluationResult, TrackResult
@@ -208,6 +209,26 @@ def test_a_part_of_a_study_keeps_what_another_began(noisy, study_file, tmp_path,
     assert begun.is_file()
     start(noisy, path, tmp_path / "r", resume=True)
     assert not begun.parent.exists()
+
+
+@pytest.mark.parametrize("kind", ["tuning", "parts"])
+def test_what_was_copied_from_another_study_is_refused(noisy, study_file, tmp_path, fake, kind):
+    text = "folds = [0, 1]\n[tuning]\ntrials = 2\n"
+    path = study_file(f'{text}space = {{ "train.learning_rate" = [2e-3, 1e-3] }}\n')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Results, "write_cell", lambda *_: None)
+        start(noisy, path, tmp_path / "other", "train.epochs=3")
+    out = tmp_path / "r"
+    shutil.copytree(tmp_path / "other" / kind, out / kind)
+    shutil.copy(start(noisy, path, tmp_path / "new").results.folder / "study.json", out)
+    (file, *_) = sorted((out / kind).glob("*.json"))
+    (cell,) = start(noisy, path, out, resume=True).results.cells()
+    assert cell["error"].startswith(f"{file}: is of another study; take what was copied")
+    for file in (out / kind).glob("*.json"):  # what an older version wrote names no study
+        record = {k: v for k, v in json.loads(file.read_text()).items() if k != "study"}
+        write_sealed(file, {k: v for k, v in record.items() if k != "sha256"})
+    (cell,) = start(noisy, path, out, resume=True).results.cells()
+    assert cell["error"] is None
 
 
 def test_a_cell_that_fails_is_a_row_and_is_tried_again(noisy, study_file, tmp_path, fake):

@@ -172,7 +172,7 @@ class Results:
         if not path.with_suffix(".json").is_file():
             return None
         try:
-            record = read_record(path.with_suffix(".json"))
+            record = read_record(path.with_suffix(".json"), self.key)
             if not path.is_file() or sha256_file(path) != record["scores_sha256"]:
                 raise ValueError("its scores are damaged or missing")
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -187,7 +187,8 @@ class Results:
         """Keep what one part gave, until its cell is finished."""
         path = self._part_path(cell, protocol)
         scores.write(path)
-        record = {"format": FORMAT, "scores_sha256": sha256_file(path), "facts": facts}
+        head = {"format": FORMAT, "study": self.key}
+        record = {**head, "scores_sha256": sha256_file(path), "facts": facts}
         write_sealed(path.with_suffix(".json"), record)
 
     def _part_path(self, cell: Cell, protocol: Protocol) -> Path:
@@ -199,12 +200,16 @@ class Results:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path, key: str = "") -> dict[str, Any]:
     """Read a record of a study.
+
+    Parameters
+    ----------
+    key : of the study that it should be of; older versions did not write theirs everywhere
 
     Raises
     ------
-    StudyError : of a version that this one does not know
+    StudyError : of a version that this one does not know, or of another study
     OSError, ValueError, KeyError, TypeError : missing or damaged
     """
     record = read_json(path)
@@ -213,6 +218,11 @@ def read_record(path: Path) -> dict[str, Any]:
         raise StudyError(f"{path}: format {version} is not known to this version; upgrade")
     if not is_intact_or_old(record):
         raise ValueError("it has changed since it was written")
+    if key and record.get("study", key) != key:
+        raise StudyError(
+            f"{path}: is of another study; take what was copied from there out of this folder, and "
+            "resume the study"
+        )
     return dict(record)
 
 

@@ -329,7 +329,7 @@ class _Runner:
             return {}, 0
         path = self._tuning_path(cell, protocol)
         if path.is_file():
-            return _chosen(path), 0
+            return _chosen(path, self._results.key), 0
         first = dataclasses.replace(cell, seed=self._study.plan.seeds[0])
         trials: list[dict[str, Any]] = []
         folders: list[Path] = []
@@ -349,7 +349,8 @@ class _Runner:
             trials.append({"settings": settings, "dev_score": score})
         best = max(range(len(trials)), key=lambda i: (trials[i]["dev_score"], -i))
         chosen = trials[best]["settings"]
-        write_sealed(path, {"format": FORMAT, "trials": trials, "chosen": chosen})
+        head = {"format": FORMAT, "study": self._results.key}
+        write_sealed(path, {**head, "trials": trials, "chosen": chosen})
         deep.discard(folder for i, folder in enumerate(folders) if i != best)
         return chosen, len(trials)
 
@@ -362,10 +363,10 @@ class _Runner:
         self._progress(self._n_trained, self._n_trainings)
 
 
-def _chosen(path: Path) -> dict[str, Any]:
-    """The settings that a tuning found before."""
+def _chosen(path: Path, key: str = "") -> dict[str, Any]:
+    """The settings that a tuning found before; refuse one of another study than `key`."""
     try:
-        return dict(read_record(path)["chosen"])
+        return dict(read_record(path, key)["chosen"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudyError(f"{path}: damaged ({error}); delete it and resume the study") from None
 
