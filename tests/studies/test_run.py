@@ -26,11 +26,12 @@ from tsresformer.report import EvaluationResult, TrackResult
 from tsresformer.splits import Protocol, development_fold, group_of, parse_protocol
 from tsresformer.store import FeatureStore
 from tsresformer.studies import classical, deep
+from tsresformer.studies.budget import Clock
 from tsresformer.studies.data import Data
 from tsresformer.studies.page import write_page
 from tsresformer.studies.plan import load_study
 from tsresformer.studies.results import Results
-from tsresformer.studies.runner import run_study
+from tsresformer.studies.runner import estimate, run_study
 from tsresformer.studies.tables import points, write_tables
 
 pytestmark = pytest.mark.torch
@@ -308,6 +309,70 @@ def test_budget(noisy, study_file, tmp_path, fake):
     assert outcome.complete
     assert len(fake.trained) == 8 + 8
     assert done < 8
+
+
+def test_a_training_is_expected_to_take_what_those_of_its_kind_took():
+    asked = []
+
+    def guess(seconds):
+        return lambda: asked.append(seconds) or seconds
+
+    clock = Clock(1000)
+    assert clock.expected("crnn", guess(600.0)) == 600
+    clock.measured("knn", 8.0)  # of a kind that was not guessed: says nothing of others
+    assert clock.expected("crnn", guess(600.0)) == 600
+    assert clock.expected("vgg", guess(300.0)) == 300
+    clock.measured("vgg", 400.0)
+    clock.measured("vgg", 500.0)
+    assert clock.expected("vgg", guess(300.0)) == 450
+    assert clock.expected("crnn", guess(600.0)) == 900
+    assert clock.fits("crnn", guess(600.0))
+    assert not clock.fits("transformer", guess(700.0))
+    assert clock.fits("knn", guess(900.0))
+    assert asked == [600, 300, 700]
+    assert Clock(None).fits("crnn", guess(1e9))
+
+
+def test_a_cheap_training_lets_no_dear_one_over_the_budget(
+    noisy, study_file, tmp_path, fake, monkeypatch
+):
+    guesses = {"none": 0.2, "se": 30.0}
+    monkeypatch.setattr(
+        deep, "estimated_seconds", lambda config, *_: guesses[config.model.attention]
+    )
+    fake.seconds = 0.2
+    path = study_file("folds = [0]\nseeds = [0, 1]\n" + TWO)
+    outcome = start(noisy, path, tmp_path / "r", budget_s=10)
+    assert (outcome.n_done, len(fake.trained)) == (1, 1)
+    assert 60 <= outcome.remaining_s < 600
+
+
+def test_the_rest_of_an_interrupted_training_says_nothing_of_whole_ones(
+    noisy, study_file, tmp_path, fake, monkeypatch
+):
+    path = study_file("folds = [0]\n" + TWO)
+    start(noisy, path, tmp_path / "r", only=["*-none-*"])
+    shutil.rmtree(tmp_path / "r" / "cells")
+    begun = tmp_path / "r" / "work" / "begun"
+    begun.mkdir(parents=True)
+    monkeypatch.setattr(deep, "train", lambda *args: fake.train(*args) and begun)
+    fake.seconds = 2
+    outcome = start(noisy, path, tmp_path / "r", resume=True, budget_s=101.5)
+    assert (outcome.n_done, outcome.remaining_s) == (1, 100)
+
+
+def test_classical_models_are_estimated_by_the_tracks_that_they_learn(noisy, study_file, tmp_path):
+    data = Data(Manifest.read(noisy / "m.csv"), FeatureStore.open(noisy / "store"), tmp_path)
+    models = "".join(f"{m} = {{ 'classical.model' = '{m}' }}\n" for m in ("knn", "boosting"))
+    head, axes = "protocols = ['official']\nseeds = [0, 1]\n", f"[axes.model]\n{models}"
+    tracks = "[axes]\n'data.fraction' = [0.2, 1.0]\n"  # 9 and 45
+    alone = estimate(load_study(study_file(head + tracks + axes)), data)
+    assert alone == pytest.approx(2 * (9 + 45) * (8 + 160) / 6000)
+    tuning = "[tuning]\ntrials = 2\nspace = { 'classical.neighbours' = [3, 5] }\n"
+    own = "[tuning.own]\nboosting = { 'classical.learning_rate' = [0.1, 0.3] }\n"
+    tuned = estimate(load_study(study_file(head + axes + tuning + own)), data)
+    # Two trials, and one fit with what they chose; one more for the second seed.
+    assert tuned == pytest.approx((2 + 1 + 1) * 45 * (8 + 160) / 6000)
 
 
 def test_tuning_uses_the_development_fold_and_the_same_number_of_trials(

@@ -5,32 +5,42 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from statistics import fmean
 
 from tsresformer.errors import StudyError
 
 
 class Clock:
-    """The budget, and how long a training takes by those that were measured."""
+    """The budget, and how long a training of a kind takes by those that were measured."""
 
     def __init__(self, budget_s: float | None) -> None:
         self._begun, self._budget_s = time.monotonic(), budget_s
-        self._measured: list[float] = []
+        self._measured: dict[str, list[float]] = {}
+        self._guesses: dict[str, float] = {}
 
-    def measured(self, seconds: float) -> None:
+    def measured(self, kind: str, seconds: float) -> None:
         """Take note of one training that is done."""
-        self._measured.append(seconds)
+        self._measured.setdefault(kind, []).append(seconds)
 
-    def expected(self, guess: Callable[[], float] = lambda: 0.0) -> float:
-        """Mean of what was measured, else a guess."""
-        if self._measured:
-            return sum(self._measured) / len(self._measured)
-        return guess()
+    def expected(self, kind: str, guess: Callable[[], float]) -> float:
+        """Mean of what was measured of the kind, else its guess, times how far others were off."""
+        if kind in self._measured:
+            return fmean(self._measured[kind])
+        if kind not in self._guesses:
+            self._guesses[kind] = guess()
+        return self._guesses[kind] * self._ratio()
 
-    def fits(self, guess: Callable[[], float] = lambda: 0.0) -> bool:
+    def fits(self, kind: str, guess: Callable[[], float]) -> bool:
         """Whether one more training is expected to end within the budget."""
         if self._budget_s is None:
             return True
-        return time.monotonic() - self._begun + self.expected(guess) <= self._budget_s
+        return time.monotonic() - self._begun + self.expected(kind, guess) <= self._budget_s
+
+    def _ratio(self) -> float:
+        """Measured to guessed seconds of the kinds of which both are known; 1 without any."""
+        known = [kind for kind in self._measured if kind in self._guesses]
+        guessed = sum(self._guesses[kind] * len(self._measured[kind]) for kind in known)
+        return sum(sum(self._measured[kind]) for kind in known) / guessed if guessed else 1.0
 
 
 def duration(seconds: float) -> str:

@@ -7,6 +7,7 @@ import fnmatch
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from tsresformer.studies.results import FORMAT, Results, check_folder, hold, rea
 from tsresformer.studies.scores import Scores, join
 from tsresformer.workers import n_cores
 
-CLASSICAL_S = 30.0
-"""Seconds of one training without a network, roughly; for estimates only."""
+CLASSICAL_S = {"svm": 100 / 6000, "knn": 8 / 6000, "boosting": 160 / 6000}
+"""Seconds a training track that classical models took on two cores; for estimates only."""
 
 Say = Callable[[str], None]
 
@@ -68,7 +69,7 @@ def run_study(
     out : the results folder; holds nothing, or with `resume` this very study
     only : run those cells alone whose name fits one of these patterns, as file names do; folders
         of one study that hold different cells can be copied together
-    budget_s : stop before a training that by the mean of those measured will not fit
+    budget_s : stop before a training that by those measured will not fit
     say, progress : told of each finished cell, and of the trainings that are done
 
     Raises
@@ -110,7 +111,7 @@ def chosen_cells(study: Study, only: Sequence[str]) -> list[Cell]:
 
 
 def n_trainings(study: Study, cells: Iterable[Cell] | None = None) -> int:
-    """Trainings that cells of a study take; the one that wins its tuning counts once."""
+    """Trainings that cells of a study take; a network that wins its tuning counts once."""
     cells = study.cells if cells is None else cells
     return sum(_n_trials(study, cell) * len(cell.parts) for cell in cells)
 
@@ -121,12 +122,11 @@ def estimate(study: Study, data: Splits) -> float:
     total = 0.0
     for cell in study.cells:
         for protocol in cell.parts:
-            spec = study.spec(cell)
-            config = spec.config.model_copy(update={"seed": 0})
-            key = sha256_json([dataclasses.replace(spec, config=config).record(), protocol.name])
-            if key not in per_training:
-                per_training[key] = _expected_seconds(spec, data, protocol)
-            total += per_training[key] * _n_trials(study, cell)
+            spec = _first_spec(study, cell)
+            kind = _kind(spec, protocol)
+            if kind not in per_training:
+                per_training[kind] = _expected_seconds(spec, data, protocol)
+            total += per_training[kind] * _n_trials(study, cell)
     return total
 
 
@@ -138,17 +138,35 @@ def estimate_for(study: Study, manifest: str | Path, store: str | Path) -> float
 
 
 def _n_trials(study: Study, cell: Cell) -> int:
-    """Trainings of one part of a cell: the trials of the first seed, one with what they chose."""
+    """Trainings of one part of a cell: the trials of the first seed, one with what they chose.
+
+    Of the first seed a network's best trial is that one; a classical model is fitted again.
+    """
     if study.plan.tuning is None or cell.seed != study.plan.seeds[0]:
         return 1
-    return len(study.plan.tuning.settings(cell.variant))
+    again = study.spec(cell).classical is not None
+    return len(study.plan.tuning.settings(cell.variant)) + again
+
+
+def _first_spec(study: Study, cell: Cell) -> Spec:
+    """What a cell trains first: its first trial, if it is tuned."""
+    tuning = study.plan.tuning
+    return study.spec(cell, tuning.settings(cell.variant)[0] if tuning else None)
+
+
+def _kind(spec: Spec, protocol: Protocol) -> str:
+    """Hash of what decides how long a training takes: all that it is but its seed and fold."""
+    config = spec.config.model_copy(update={"seed": 0})
+    return sha256_json([dataclasses.replace(spec, config=config).record(), protocol.name])
 
 
 def _expected_seconds(spec: Spec, data: Splits, protocol: Protocol) -> float:
-    if spec.classical is not None:
-        return CLASSICAL_S
+    """A guess, before any training of the kind was measured."""
     manifest, features = data.thinned(protocol, spec.data.fraction), data.features(spec.features)
-    n_frames = data.n_frames(manifest.in_split("training"), features)
+    tracks = manifest.in_split("training")
+    if spec.classical is not None:
+        return CLASSICAL_S[spec.classical.model] * len(tracks)
+    n_frames = data.n_frames(tracks, features)
     return deep.estimated_seconds(spec.config, features, n_frames, len(manifest.vocabulary))
 
 
@@ -211,8 +229,10 @@ class _Runner:
         self._study, self._cells = study, cells
         self._data, self._results, self._clock = data, results, clock
         self._n_workers, self._say, self._progress = n_workers, say, progress
-        self._n_trained, self._n_trainings = 0, n_trainings(study, cells)
+        self._left = {(c.name, part): _n_trials(study, c) for c in cells for part in c.parts}
+        self._n_trainings = sum(self._left.values())
         self._work = results.folder / "work"
+        self._interrupted = set(self._work.glob("*"))
 
     @staticmethod
     def check_budget(
@@ -222,18 +242,13 @@ class _Runner:
         for cell in cells:
             if (out / "cells" / f"{cell.name}.json").is_file():
                 continue
-            spec, protocol = study.spec(cell), cell.parts[0]
-            seconds = 0.0
-
-            def guess(spec: Spec = spec, protocol: Protocol = protocol) -> float:
-                nonlocal seconds
-                seconds = _expected_seconds(spec, data, protocol)
-                return seconds
-
-            if not clock.fits(guess):
+            spec, protocol = _first_spec(study, cell), cell.parts[0]
+            kind, guess = _kind(spec, protocol), partial(_expected_seconds, spec, data, protocol)
+            if not clock.fits(kind, guess):
                 raise StudyError(
                     f"study {study.name}: the budget is too small for one training, which takes "
-                    f"about {duration(seconds)} here; give it more, or lower train.epochs"
+                    f"about {duration(clock.expected(kind, guess))} here; give it more, or lower "
+                    "train.epochs"
                 )
             return
 
@@ -243,7 +258,7 @@ class _Runner:
         for cell in self._cells:
             known = self._results.cell(cell.name)
             if known is not None and not known["error"]:
-                self._count(_n_trials(self._study, cell) * len(cell.parts))
+                self._count(cell, cell.parts)
                 continue
             try:
                 self._run_cell(cell)
@@ -252,8 +267,7 @@ class _Runner:
                 break
         found = self._results.cells()
         n_failed = sum(1 for cell in found if cell["error"])
-        left = self._n_trainings - self._n_trained
-        remaining_s = left * self._clock.expected() if stopped else None
+        remaining_s = self._remaining_s() if stopped else None
         n_cells = len(self._study.cells)
         outcome = Outcome(self._results, n_cells, len(found), n_failed, remaining_s)
         if outcome.complete and not n_failed:
@@ -286,7 +300,7 @@ class _Runner:
                 self._run_part(cell, protocol)
                 known = self._results.part(cell, protocol)
             assert known is not None
-            self._count(_n_trials(self._study, cell))
+            self._count(cell, [protocol])
             scores[protocol] = known[0]
             every.append(known[1])
         return scores, {
@@ -297,11 +311,11 @@ class _Runner:
         }
 
     def _run_part(self, cell: Cell, protocol: Protocol) -> None:
-        begun = time.monotonic()
-        chosen, n_trials = self._tuned(cell, protocol)
+        chosen, trained = self._tuned(cell, protocol)
         spec = self._study.spec(cell, chosen)
-        if not n_trials:
+        if not trained:
             self._stop_if_spent(spec, protocol)
+        begun = time.monotonic()
         manifest = self._data.thinned(protocol, spec.data.fraction)
         store = self._data.store_of(spec.features, self._n_workers)
         split = held_out(manifest)
@@ -316,20 +330,39 @@ class _Runner:
         self._results.write_part(cell, protocol, Scores.of(result), facts)
         if done is not None:
             deep.discard([done])
-        self._clock.measured((time.monotonic() - begun) / max(1, n_trials))
+        if not trained:
+            self._measured(spec, protocol, begun, done)
+
+    def _measured(self, spec: Spec, protocol: Protocol, begun: float, folder: Path | None) -> None:
+        """Note how long a training took, unless an interruption had left a part of it."""
+        if folder not in self._interrupted:
+            self._clock.measured(_kind(spec, protocol), time.monotonic() - begun)
 
     def _stop_if_spent(self, spec: Spec, protocol: Protocol) -> None:
-        if not self._clock.fits(lambda: _expected_seconds(spec, self._data, protocol)):
+        guess = partial(_expected_seconds, spec, self._data, protocol)
+        if not self._clock.fits(_kind(spec, protocol), guess):
             raise _BudgetSpentError
 
-    def _tuned(self, cell: Cell, protocol: Protocol) -> tuple[dict[str, Any], int]:
-        """Settings of the best trial on the development fold, and how many were tried now."""
+    def _remaining_s(self) -> float:
+        """Seconds that the trainings which are left are expected to take."""
+        total = 0.0
+        for cell in self._cells:
+            spec = _first_spec(self._study, cell)
+            for protocol in cell.parts:
+                n = self._left.get((cell.name, protocol), 0)
+                if n:
+                    guess = partial(_expected_seconds, spec, self._data, protocol)
+                    total += n * self._clock.expected(_kind(spec, protocol), guess)
+        return total
+
+    def _tuned(self, cell: Cell, protocol: Protocol) -> tuple[dict[str, Any], bool]:
+        """Settings of the best trial on the development fold, and whether it needs but a score."""
         tuning = self._study.plan.tuning
         if tuning is None:
-            return {}, 0
+            return {}, False
         path = self._tuning_path(cell, protocol)
         if path.is_file():
-            return _chosen(path, self._results.key), 0
+            return _chosen(path, self._results.key), False
         first = dataclasses.replace(cell, seed=self._study.plan.seeds[0])
         trials: list[dict[str, Any]] = []
         folders: list[Path] = []
@@ -337,6 +370,7 @@ class _Runner:
         for settings in tuning.settings(cell.variant):
             spec = self._study.spec(first, settings)
             self._stop_if_spent(spec, protocol)
+            begun = time.monotonic()
             manifest = self._data.thinned(protocol, spec.data.fraction)
             store = self._data.store_of(spec.features, self._n_workers)
             if spec.classical is not None:
@@ -347,20 +381,22 @@ class _Runner:
                 folders.append(deep.train(spec.config, manifest, store, self._work))
                 score = deep.development_score(folders[-1])
             trials.append({"settings": settings, "dev_score": score})
+            self._measured(spec, protocol, begun, folders[-1] if folders else None)
         best = max(range(len(trials)), key=lambda i: (trials[i]["dev_score"], -i))
         chosen = trials[best]["settings"]
         head = {"format": FORMAT, "study": self._results.key}
         write_sealed(path, {**head, "trials": trials, "chosen": chosen})
         deep.discard(folder for i, folder in enumerate(folders) if i != best)
-        return chosen, len(trials)
+        return chosen, bool(folders) and cell.seed == first.seed
 
     def _tuning_path(self, cell: Cell, protocol: Protocol) -> Path:
         name = cell.name.removesuffix(f"--seed-{cell.seed}")
         return self._results.folder / "tuning" / f"{name}.fold-{protocol.fold}.json"
 
-    def _count(self, n: int) -> None:
-        self._n_trained += n
-        self._progress(self._n_trained, self._n_trainings)
+    def _count(self, cell: Cell, done: Iterable[Protocol]) -> None:
+        for protocol in done:
+            self._left.pop((cell.name, protocol), None)
+        self._progress(self._n_trainings - sum(self._left.values()), self._n_trainings)
 
 
 def _chosen(path: Path, key: str = "") -> dict[str, Any]:
@@ -383,8 +419,8 @@ def remaining_text(outcome: Outcome) -> Iterator[str]:
     if outcome.remaining_s is not None:
         yield (
             f"the budget is spent: {outcome.results.progress}, about "
-            f"{duration(outcome.remaining_s)} by the mean of the trainings so far; the same "
-            "command with --resume goes on"
+            f"{duration(outcome.remaining_s)} by the trainings so far; the same command with "
+            "--resume goes on"
         )
     elif not outcome.complete:
         yield f"{outcome.results.progress}: those that --cells left out"
