@@ -2,6 +2,8 @@
 
 import pytest
 
+from tsresformer.cli import run as command_line
+from tsresformer.config import load_config
 from tsresformer.errors import StudyError
 from tsresformer.splits import Protocol
 from tsresformer.studies.plan import Tuning, load_study, shipped_studies
@@ -67,6 +69,19 @@ def test_slices_of_every_duration_are_cut_without_overlap_or_gap():
             assert (slicing.windows, slicing.hop_s) == ("fixed", slicing.slice_s)
 
 
+def test_what_shipped_studies_compare_with_is_a_value_that_they_run():
+    references = {}
+    for name in shipped_studies():
+        study = load_study(name)
+        for axis, label in study.plan.reference_labels.items():
+            found = {{**cell.values, "protocol": cell.protocol}[axis] for cell in study.cells}
+            assert label in found
+            references[name] = label
+    assert set(references) == set(shipped_studies())
+    assert references["data_size"] == "1"
+    assert float(references["slice_duration"]) == load_config("lean").slicing.slice_s
+
+
 def test_cells_are_whole_grids_seed_by_seed_the_cheap_protocols_first(study_file):
     path = study_file(
         'seeds = [3, 1]\nprotocols = ["artist-kfold", "official"]\nfolds = [0, 2]\n'
@@ -97,6 +112,40 @@ def test_overrides_change_the_base_but_not_the_axes(study_file):
     spec = study.spec(study.cells[0])
     assert (spec.config.train.epochs, spec.config.train.batch_size) == (5, 4)
     assert spec.config.seed == 7
+
+
+def test_the_axes_of_a_study_can_be_others():
+    durations = "study.axes={%s}"
+    for text in ('"slicing.slice_s"=[1.5, 3, 15]', '"slicing.slice_s": [1.5, 3, 15]'):  # or JSON
+        study = load_study("slice_duration", [durations % text, "study.seeds=[0]"])
+        assert [study.spec(cell).config.slicing.slice_s for cell in study.cells] == [1.5, 3, 15]
+        assert study.cells[0].name == "slice_s-1.5--artist-kfold--seed-0"
+        assert study.overrides == ()
+    for text, message in (
+        ('{"slicing.slice_s"=[1.5, 3]}', r"reference slicing.slice_s = '15' is none of 1.5, 3; "),
+        ('{"model.n_layers"=[1, 2]}', r"reference slicing.slice_s = '15': .* is no axis"),
+        ("[1.5, 3]", r"axes is a table; write it as 'study.axes={\"slicing.slice_s\"=\[3, 5"),
+        ("slicing.slice_s=[1.5]", "axes is a table"),
+        ("{slicing.slice_s=[1.5, 15]}", r'in quotes: "slicing.slice_s" = '),
+        ('{"slicing.slice_s"=15}', "slicing.slice_s = 15: an axis is a list or a table"),
+    ):
+        with pytest.raises(StudyError, match=message):
+            load_study("slice_duration", [f"study.axes={text}"])
+
+
+def test_the_file_of_a_shipped_study_is_printed_as_it_is(tmp_path, capsysbinary):
+    for name in shipped_studies():
+        assert command_line(["study", "list", "--toml", name]) == 0
+        path = tmp_path / f"{name}.toml"
+        path.write_bytes(capsysbinary.readouterr().out)
+        assert load_study(path).record() == load_study(name).record()
+    assert command_line(["study", "list", "--toml", "baseline"]) == 2
+    assert b"baseline: no shipped study (did you mean 'baselines'?); there are att" in (
+        capsysbinary.readouterr().err
+    )
+    assert command_line(["study", "list", "--toml", "paper", "--json", "-"]) == 2
+    with pytest.raises(StudyError, match=r"of a copy \('tsresformer study list --toml baselines'"):
+        load_study("baselines", ["train.learning_rate=5e-4"])
 
 
 def test_tuning_gives_every_variant_as_many_trials():
@@ -152,7 +201,7 @@ def test_what_is_wrong_is_said_before_anything_runs(study_file, text, message):
 def test_unknown_studies_and_overrides_are_refused(study_file):
     with pytest.raises(StudyError, match=r"no shipped study \(shipped: attention, "):
         load_study("leaks")
-    with pytest.raises(StudyError, match="of a study, config, seeds, protocols, folds can be set"):
-        load_study(study_file(""), ["study.axes={}"])
+    with pytest.raises(StudyError, match=r"of a study, config, .*, folds, axes can be set"):
+        load_study(study_file(""), ["study.title=T"])
     with pytest.raises(StudyError, match="not valid TOML"):
         load_study(study_file("= 3"))

@@ -41,21 +41,28 @@ def study() -> None:
 @study.command("list")
 @click.option("--manifest", type=click.Path(), help="With --store: say what each costs here.")
 @click.option("--store", type=click.Path(), help="From 'tsresformer features'.")
+@click.option("--toml", metavar="NAME", help="Print the file of this study instead, to change it.")
 @output_option("--json", "the list as JSON")
-def list_(manifest: str | None, store: str | None, json: str | None) -> int:
+def list_(manifest: str | None, store: str | None, toml: str | None, json: str | None) -> int:
     """List the studies that ship, what each answers, and how many trainings it takes.
 
     With --manifest and --store a few steps of each network are timed, and the list says about how
     long each study takes on this machine.
 
     \b
-    Example:
+    Examples:
       tsresformer study list --manifest fma.csv --store store/
+      tsresformer study list --toml baselines > mine.toml
     """
     from tsresformer.studies.budget import duration
-    from tsresformer.studies.plan import load_study, shipped_studies
+    from tsresformer.studies.plan import load_study, shipped_studies, shipped_toml
     from tsresformer.studies.runner import n_trainings
 
+    if toml is not None:
+        if manifest or store or json:
+            raise click.UsageError("--toml goes with no other option")
+        write_text("-", shipped_toml(toml))
+        return EXIT_OK
     if bool(manifest) != bool(store):
         raise click.UsageError("--manifest and --store go together")
     rows = []
@@ -126,9 +133,9 @@ def run(
 
     It can be stopped at any time, also by --budget; the same command with --resume goes on. A cell
     that fails is a row with its error, and the exit code is 1. --set changes the configuration
-    that all cells share, and with study.seeds, study.folds or study.protocols the study itself.
-    --cells spreads one study over machines: each runs its cells in a folder of its own, and the
-    folders copied into one are the study.
+    that all cells share, and with study.seeds, study.folds, study.protocols or study.axes the
+    study itself. --cells spreads one study over machines: each runs its cells in a folder of its
+    own, and the folders copied into one are the study.
 
     \b
     Examples:
@@ -224,7 +231,8 @@ def show(folder: str, json: str | None) -> int:
 @study.command()
 @click.argument("folder", metavar="RESULTS", type=click.Path())
 @click.option("-o", "--out", required=True, type=click.Path(), help="The copy, a new folder.")
-def export(folder: str, out: str) -> int:
+@click.option("--note", metavar="TEXT", default="", help="A sentence of yours below the question.")
+def export(folder: str, out: str, note: str) -> int:
     """Copy a study's results into a folder that is fit to be committed.
 
     It has every cell, its predictions (rounded, packed), the tables and the page, each picture as
@@ -240,7 +248,7 @@ def export(folder: str, out: str) -> int:
 
     require("matplotlib", "report")
     results = Results.open(folder)
-    path = export_results(results, out)
+    path = export_results(results, out, note=note)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     click.echo(f"{shown(out)}: {results.progress}, {size / 1e6:.1f} MB; begin with {README}")
     return EXIT_OK

@@ -36,7 +36,7 @@ CELL_DIGITS = 6
 """Decimals of the numbers of a cell, as many as ``results.csv`` has."""
 
 
-def export_results(results: Results, out: str | Path) -> Path:
+def export_results(results: Results, out: str | Path, *, note: str = "") -> Path:
     """Copy what a reader wants of a study into a new folder.
 
     Raises

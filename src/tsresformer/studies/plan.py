@@ -8,6 +8,7 @@ a network).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import random
@@ -33,7 +34,7 @@ from tsresformer.files import parse_toml, sha256_json
 from tsresformer.splits import PROTOCOLS, Protocol
 
 N_FOLDS = 5
-OVERRIDABLE = ("config", "seeds", "protocols", "folds")
+OVERRIDABLE = ("config", "seeds", "protocols", "folds", "axes")
 """What ``--set study.NAME=...`` may change of a study."""
 
 
@@ -101,6 +102,8 @@ class Plan(Section):
     @classmethod
     def _flat_axes(cls, axes: Any) -> Any:
         for name, values in axes.items() if isinstance(axes, dict) else ():
+            if not isinstance(values, dict | list | tuple):
+                raise ValueError(f"{name} = {values!r}: an axis is a list or a table of variants")
             if isinstance(values, dict) and any(isinstance(v, list) for v in values.values()):
                 key = next(k for k, v in values.items() if isinstance(v, list))
                 raise ValueError(f'write the key in quotes: "{name}.{key}" = [...]')
@@ -123,8 +126,13 @@ class Plan(Section):
                 raise ValueError(f"axis {name} has no values")
         for axis, label in self.reference_labels.items():
             known = self.labels(axis)
+            if not known:
+                raise ValueError(f"reference {axis} = {label!r}: {axis} is no axis")
             if label not in known:
-                raise ValueError(f"reference {axis} = {label!r} is none of {', '.join(known)}")
+                raise ValueError(
+                    f"reference {axis} = {label!r} is none of {', '.join(known)}; what all others "
+                    "are compared with has to be among them"
+                )
         if self.x is not None and self.x not in self.axes:
             raise ValueError(f"x = {self.x!r} is no axis")
         return self
@@ -262,9 +270,11 @@ class Study:
         for text in self.overrides:
             key = ".".join(part.strip() for part in text.partition("=")[0].split("."))
             if any(f"{tuned}.".startswith(f"{key}.") for tuned in self._tuned_keys()):
+                printed = f"'tsresformer study list --toml {self.name}' prints what ships"
                 raise StudyError(
                     f"study {self.name}: --set {text}: is tuned by this study, whose trials would "
                     "all have that one value; leave it out, or change the table [tuning] of a copy"
+                    f"{f' ({printed})' if self.name in shipped_studies() else ''}"
                 )
         for cell in self.cells:
             self.spec(cell)
@@ -308,10 +318,21 @@ def shipped_studies() -> list[str]:
     return sorted(f.name[:-5] for f in _shipped().iterdir() if f.name.endswith(".toml"))
 
 
+def shipped_toml(name: str) -> str:
+    """The TOML file of a study in the package, as it is."""
+    shipped = shipped_studies()
+    if name not in shipped:
+        raise StudyError(
+            f"{name}: no shipped study{suggestion(name, shipped)}; there are {', '.join(shipped)}"
+        )
+    return str((_shipped() / f"{name}.toml").read_text(encoding="utf-8"))
+
+
 def load_study(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Study:
     """Read a study: a path or a shipped name, then ``a.b=value`` for its base configuration.
 
-    ``study.seeds``, ``study.protocols``, ``study.folds`` and ``study.config`` change the study.
+    ``study.seeds``, ``study.protocols``, ``study.folds``, ``study.axes`` and ``study.config``
+    change the study.
     """
     name = str(name_or_path)
     path = Path(str(_shipped() / f"{name}.toml")) if name in shipped_studies() else Path(name)
@@ -344,10 +365,23 @@ def _study_override(text: str) -> tuple[str, Any]:
             f"--set {text}: of a study, {', '.join(OVERRIDABLE)} can be set"
             f"{suggestion(key, OVERRIDABLE)}"
         )
+    parsed = _toml_or_json(value.strip())
+    if key == "axes" and not isinstance(parsed, dict):
+        raise StudyError(
+            f"--set {text}: axes is a table; write it as "
+            "'study.axes={\"slicing.slice_s\"=[3, 5, 15]}', the key and all of it in quotes"
+        )
+    return key, parsed
+
+
+def _toml_or_json(text: str) -> Any:
+    """A value in TOML, or JSON, which is how an exported study gives a table; else the text."""
     try:
-        return key, parse_toml(f"value = {value}")["value"]
+        return parse_toml(f"value = {text}")["value"]
     except ValueError:
-        return key, value.strip()
+        with contextlib.suppress(ValueError):
+            return json.loads(text)
+        return text
 
 
 def only(study: Study, **changes: Any) -> Study:
