@@ -1,12 +1,13 @@
 """Repeat the comparisons of the paper on FMA-small, from the two downloads to one page.
 
-Everything lies in one folder: ``fma.csv`` (the import), ``checked.csv`` (what the check found),
-``store/`` (log-mels), ``results/<study>/`` and, last, ``index.html``. Each step goes on where an
-interruption left it.
+Everything lies in one folder: ``fma.csv`` (the import) and ``sources.json`` (of which downloads),
+``checked.csv`` (what the check found), ``store/`` (log-mels), ``results/<study>/`` and, last,
+``index.html``. Each step goes on where an interruption left it.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -20,7 +21,7 @@ from tsresformer.config import FeatureConfig
 from tsresformer.datasets import fma
 from tsresformer.errors import StudyError
 from tsresformer.extract import log_mel_chunks
-from tsresformer.files import atomic_write
+from tsresformer.files import atomic_write, write_json
 from tsresformer.manifest import Manifest
 from tsresformer.report.page import template
 from tsresformer.store import FeatureStore, build_store
@@ -33,7 +34,7 @@ from tsresformer.studies.tables import notes, point_rows, write_tables
 from tsresformer.workers import n_cores, stream
 
 STUDIES = ("leak_audit", "paper", "slice_duration", "models", "attention", "baselines")
-INDEX = "index.html"
+SOURCES, INDEX = "sources.json", "index.html"
 TIMED_CLIPS = 4
 NETWORK_BYTES = 60e6
 """What one training under way takes on disk, roughly."""
@@ -88,11 +89,32 @@ class Job:
         return cls(Path(audio), Path(metadata), Path(out), loaded, workers, FeatureConfig())
 
     def manifest(self) -> Manifest:
-        """The import, read again if it was made before."""
+        """The import, read again if it was made before; refuse one of other downloads."""
         path = self.out / "fma.csv"
         if path.is_file():
+            self._check_sources()
             return Manifest.read(path)
         return fma.read(self.audio, self.metadata, "small")
+
+    @property
+    def _sources(self) -> dict[str, str]:
+        return {"audio": str(self.audio.resolve()), "metadata": str(self.metadata.resolve())}
+
+    def _check_sources(self) -> None:
+        """Refuse other downloads than those of the import, if it says of which it is."""
+        path = self.out / SOURCES
+        try:
+            before = dict(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError) as error:
+            raise StudyError(f"{path}: damaged ({error}); delete it") from None
+        for name, source in self._sources.items():
+            if before.get(name) != source:
+                raise StudyError(
+                    f"{self.out}: was begun with --{name} {before.get(name)}, and now it is "
+                    f"{source}; name the former, or another folder with -o"
+                )
 
     def estimate(self) -> Estimate:
         """Time a few clips and a few steps of each network; nothing is written."""
@@ -132,9 +154,12 @@ class Job:
     ) -> tuple[Manifest, FeatureStore]:
         """Import, check, and compute log-mels, as far as that is not done yet."""
         checked = self.out / "checked.csv"
-        if not checked.is_file():
+        if checked.is_file():
+            self._check_sources()
+        else:
             on_step("import")
             manifest = self.manifest()
+            write_json(self.out / SOURCES, self._sources)
             manifest.write(self.out / "fma.csv")
             on_step(f"check of {len(manifest.tracks):,} tracks")
             found = check(manifest, n_workers=self.n_workers, progress=progress)

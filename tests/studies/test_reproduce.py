@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
 from miniature import FmaTrack, fma_tracks, write_fma
 from tsresformer.cli import run as command_line
+from tsresformer.reproduce import STUDIES
 
 pytestmark = pytest.mark.torch
 
@@ -56,3 +58,14 @@ def test_everything_from_the_two_downloads(release, study_file, tmp_path, capsys
     assert {p: p.stat().st_mtime_ns for p in before} == before
     values = json.JSONDecoder().raw_decode(capsys.readouterr().out.split("studies\n", 1)[1])[0]
     assert list(values["seconds"]) == ["check and log-mels", "quick"]
+
+    for name, folder in (("audio", release.audio), ("metadata", release.metadata)):
+        other = shutil.copytree(folder, tmp_path / f"other-{name}")
+        assert command_line([*command, f"--{name}", str(other)]) == 2
+        said = capsys.readouterr().err
+        assert f"was begun with --{name} {folder}, and now it is {other}; name the former" in said
+
+
+def test_the_help_names_the_studies(capsys):
+    assert command_line(["reproduce", "fma-small", "--help"]) == 0
+    assert f"[default: {', '.join(STUDIES)}]" in " ".join(capsys.readouterr().out.split())

@@ -647,5 +647,10 @@ def test_the_command_says_how_far_it_came(noisy, study_file, tmp_path, fake, cap
     ]
     (gap,) = found["comparisons"]
     assert (gap["track"]["value"], gap["track"]["p"], gap["mcnemar_p"]) == (0.0, 1.0, 1.0)
+    assert command_line(["compare", out, str(tmp_path / "part")]) == 2
+    assert (
+        f"{out}: is the folder of a study, which holds several cells, cells/<name>.json; name one "
+        f"of them, {out}/cells/attention-none--artist-kfold--seed-0.json say"
+    ) in capsys.readouterr().err
     assert command_line(["study", "run", str(path), *data, "-o", out, "--budget", "1"]) == 2
     assert "write it as 90m, 2h, 1h30m or 45s" in capsys.readouterr().err

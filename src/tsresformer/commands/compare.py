@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -38,6 +39,8 @@ def compare(reports: tuple[str, ...], flips: int, json: str | None) -> int:
 
     if len(reports) < 2:
         raise click.UsageError("name two reports or more")
+    for path in reports:
+        _refuse_study(path)
     first, *others = (Side.read(path) for path in reports)
     comparisons = [set_side_by_side(first, other) for other in others]
     corrected = holm([comparison.difference.p for comparison in comparisons])
@@ -51,6 +54,21 @@ def compare(reports: tuple[str, ...], flips: int, json: str | None) -> int:
         for comparison, p in zip(comparisons, corrected, strict=True):
             _print(comparison, p, len(comparisons), flips)
     return EXIT_OK
+
+
+def _refuse_study(path: str) -> None:
+    """Say which files of a study can be compared, if `path` is its folder."""
+    from tsresformer.errors import StudyError
+    from tsresformer.studies.results import RECORD, Results
+
+    if not (Path(path) / RECORD).is_file():
+        return
+    results = Results.open(path)
+    found = [results.cell_path(cell["cell"]) for cell in results.cells() if not cell["error"]]
+    which = f"name one of them, {found[0]} say" if found else "none of them is finished yet"
+    raise StudyError(
+        f"{path}: is the folder of a study, which holds several cells, cells/<name>.json; {which}"
+    )
 
 
 def _print(found: Comparison, p_holm: float, n_comparisons: int, flips: int) -> None:

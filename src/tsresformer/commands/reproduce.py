@@ -32,7 +32,11 @@ def reproduce() -> None:
 @click.option("-o", "--out", required=True, type=click.Path(), help="Everything, a folder.")
 @click.option("--estimate", "only_estimate", is_flag=True, help="Say what it takes, and stop.")
 @click.option(
-    "--study", "studies", multiple=True, metavar="NAME|TOML", help="Only these.  [default: six]"
+    "--study",
+    "studies",
+    multiple=True,
+    metavar="NAME|TOML",
+    help="Only these.  [default: leak_audit, paper, slice_duration, models, attention, baselines]",
 )
 @click.option("--set", "overrides", multiple=True, metavar="a.b=v", help="For all studies.")
 @output_option("--json", "the estimate as JSON")
