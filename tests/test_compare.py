@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 
 import pytest
 from scipy.stats import binomtest
@@ -52,6 +53,16 @@ def test_the_difference_and_where_it_lies(three):
     assert found.per_class == [("a", 20, 1.0, 0.0), ("b", 20, 1.0, 1.0)]
     assert found.flipped == [f"t{i}" for i in range(0, 40, 2)]
     assert found.mcnemar_p == pytest.approx(2 * 0.5**20)
+
+
+def test_what_was_drawn_has_its_name(three, capsys):
+    assert command_line(["compare", str(three[0]), str(three[1])]) == 0
+    assert "bootstrap over 10 artists" in capsys.readouterr().out
+    for folder in three[:2]:
+        path = folder / "predictions.csv"
+        path.write_text(re.sub(r",g\d+,", ",,", path.read_text()))
+    assert command_line(["compare", str(three[0]), str(three[1])]) == 0
+    assert "bootstrap over 40 tracks" in capsys.readouterr().out
 
 
 def test_several_labels_a_track_are_compared_by_the_most_probable_genre(tmp_path):

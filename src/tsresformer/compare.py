@@ -103,6 +103,11 @@ class Side:
         return cls(name, title, answers)
 
 
+def _lone(track_id: str) -> str:
+    """The group of a track whose artist is not known."""
+    return f"(track {track_id})"
+
+
 def answers_of(rows: Sequence[Mapping[str, str]]) -> dict[str, Answer]:
     """The scored tracks of a ``predictions.csv``."""
     answers = {}
@@ -114,7 +119,7 @@ def answers_of(rows: Sequence[Mapping[str, str]]) -> dict[str, Answer]:
                 row["label"],
                 row["predicted"],
                 best,
-                row["group"] or f"(track {row['track_id']})",
+                row["group"] or _lone(row["track_id"]),
                 likely[best],
                 int(row["n_slices"]),
                 int(row["n_slices_right"]),
@@ -180,6 +185,12 @@ class Comparison:
                 for track_id in self.flipped
             ],
         }
+
+    @property
+    def unit(self) -> str:
+        """What the bootstrap drew: artists, or tracks where none is known."""
+        known = any(answer.group != _lone(i) for i, answer in self.one.answers.items())
+        return "artists" if known else "tracks"
 
 
 def compare(one: Side, two: Side, *, n_bootstrap: int = 10_000, seed: int = 0) -> Comparison:

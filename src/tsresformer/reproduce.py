@@ -7,7 +7,6 @@ Everything lies in one folder: ``fma.csv`` (the import) and ``sources.json`` (of
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -21,7 +20,7 @@ from tsresformer.config import FeatureConfig
 from tsresformer.datasets import fma
 from tsresformer.errors import StudyError
 from tsresformer.extract import log_mel_chunks
-from tsresformer.files import atomic_write, write_json
+from tsresformer.files import atomic_write, parse_json, write_json
 from tsresformer.manifest import Manifest
 from tsresformer.report.page import template
 from tsresformer.store import FeatureStore, build_store
@@ -104,7 +103,7 @@ class Job:
         """Refuse other downloads than those of the import, if it says of which it is."""
         path = self.out / SOURCES
         try:
-            before = dict(json.loads(path.read_text(encoding="utf-8")))
+            before = dict(parse_json(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return
         except (OSError, ValueError, TypeError) as error:

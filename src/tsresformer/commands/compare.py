@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tsresformer.commands.common import json_text, output_option, shown, write_text
+from tsresformer.commands.common import echo, json_text, output_option, shown, write_text
 from tsresformer.errors import EXIT_OK
 
 if TYPE_CHECKING:
@@ -75,37 +75,34 @@ def _print(found: Comparison, p_holm: float, n_comparisons: int, flips: int) -> 
     from tsresformer.compare import MCNEMAR_WARNING
 
     one, two, gap = found.one.name, found.two.name, found.difference
-    click.echo(
-        f"{shown(one)} minus {shown(two)}, {found.n_tracks:,} tracks scored by both "
+    echo(
+        f"{one} minus {two}, {found.n_tracks:,} tracks scored by both "
         f"(of {len(found.one.answers):,} and {len(found.two.answers):,})"
     )
     for side in dict.fromkeys((found.one.protocol, found.two.protocol)):
-        click.echo(f"  {shown(side)}")
-    click.echo(f"  accuracy {found.accuracies[0]:.1%} and {found.accuracies[1]:.1%}")
+        echo(f"  {side}")
+    echo(f"  accuracy {found.accuracies[0]:.1%} and {found.accuracies[1]:.1%}")
     together = f", {p_holm:.2g} of {n_comparisons} comparisons (Holm)" if n_comparisons > 1 else ""
     if gap.p == gap.p:
-        click.echo(
+        echo(
             f"  difference {100 * gap.value:+.1f} points (95 % interval {100 * gap.low:+.1f} to "
-            f"{100 * gap.high:+.1f}; bootstrap over {found.n_groups} artists); p {gap.p:.2g}"
+            f"{100 * gap.high:+.1f}; bootstrap over {found.n_groups} {found.unit}); p {gap.p:.2g}"
             f"{together}"
         )
     else:
-        click.echo(f"  difference {100 * gap.value:+.1f} points; no interval from one artist")
-    click.echo(
+        echo(f"  difference {100 * gap.value:+.1f} points; no interval from one artist")
+    echo(
         f"  right alone: {found.n_only_one} and {found.n_only_two} tracks; McNemar exact p "
         f"{found.mcnemar_p:.2g}"
     )
-    click.echo(f"  ({MCNEMAR_WARNING})")
-    click.echo("  recall by genre:")
+    echo(f"  ({MCNEMAR_WARNING})")
+    echo("  recall by genre:")
     width = max(len(shown(label)) for label, *_ in found.per_class)
     for label, n, ours, theirs in found.per_class:
         gap_text = f"{100 * (ours - theirs):+6.1f}"
-        click.echo(f"    {shown(label):{width}}  {ours:6.1%}  {theirs:6.1%}  {gap_text}  of {n}")
+        echo(f"    {shown(label):{width}}  {ours:6.1%}  {theirs:6.1%}  {gap_text}  of {n}")
     if found.flipped and flips:
-        click.echo(f"  {len(found.flipped)} tracks flipped, most confident first:")
+        echo(f"  {len(found.flipped)} tracks flipped, most confident first:")
     for track_id in found.flipped[:flips]:
         a, b = found.one.answers[track_id], found.two.answers[track_id]
-        click.echo(
-            f"    {shown(track_id)}: {shown(a.label)}; {shown(a.predicted)} and "
-            f"{shown(b.predicted)}"
-        )
+        echo(f"    {track_id}: {a.label}; {a.predicted} and {b.predicted}")

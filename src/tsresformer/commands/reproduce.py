@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tsresformer.commands.common import json_text, output_option, shown, warn, workers_option
+from tsresformer.commands.common import echo, json_text, output_option, warn, workers_option
 from tsresformer.commands.common import write_text as write
 from tsresformer.errors import EXIT_INPUT, EXIT_INTERRUPTED, EXIT_OK, require
 
@@ -96,16 +96,14 @@ def fma_small(
     n_failed = sum(outcome.n_failed for outcome in outcomes)
     if n_failed:
         warn(f"{n_failed} cells failed; each is listed with its reason")
-    click.echo(f"{shown(out)}/{INDEX}: {len(outcomes)} studies")
+    echo(f"{out}/{INDEX}: {len(outcomes)} studies")
     return EXIT_INPUT if n_failed else EXIT_OK
 
 
 def _print(likely: Estimate) -> None:
     from tsresformer.studies.budget import duration
 
-    click.echo(f"{likely.n_tracks:,} tracks; on this machine about")
+    echo(f"{likely.n_tracks:,} tracks; on this machine about")
     for name, seconds in likely.seconds.items():
-        click.echo(f"  {name}: {duration(seconds)}")
-    click.echo(
-        f"  together: {duration(likely.total_s)}, and {likely.disk_bytes / 1e9:.1f} GB of disk"
-    )
+        echo(f"  {name}: {duration(seconds)}")
+    echo(f"  together: {duration(likely.total_s)}, and {likely.disk_bytes / 1e9:.1f} GB of disk")

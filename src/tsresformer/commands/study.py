@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from tsresformer.commands.common import (
+    echo,
     json_text,
     output_option,
     print_table,
-    shown,
     warn,
     workers_option,
     write_text,
@@ -89,11 +89,11 @@ def list_(manifest: str | None, store: str | None, toml: str | None, json: str |
             likely = (
                 f", about {duration(float(str(row['seconds'])))} here" if row["seconds"] else ""
             )
-            click.echo(f"{row['name']}: {row['title']}")
-            click.echo(f"  {row['question']}")
-            click.echo(f"  {row['cells']} cells, {row['trainings']} trainings{likely}")
+            echo(f"{row['name']}: {row['title']}")
+            echo(f"  {row['question']}")
+            echo(f"  {row['cells']} cells, {row['trainings']} trainings{likely}")
             if row["problem"]:
-                click.echo(f"  not on this manifest: {row['problem']}")
+                echo(f"  not on this manifest: {row['problem']}")
     return EXIT_OK
 
 
@@ -182,13 +182,13 @@ def _conclude(outcome: Outcome, out: str) -> int:
     """Say how far a run came."""
     from tsresformer.studies.runner import remaining_text
 
-    click.echo(f"{shown(out)}: {outcome.n_done} of {outcome.n_cells} cells")
+    echo(f"{out}: {outcome.n_done} of {outcome.n_cells} cells")
     for text in remaining_text(outcome):
         warn(text)
     for cell in outcome.results.cells():
         if cell["error"]:
             warn(f"failed: {cell['cell']}: {cell['error']}")
-    click.echo(f"next: tsresformer study show {shown(out)}")
+    echo(f"next: tsresformer study show {out}")
     return EXIT_INPUT if outcome.n_failed else EXIT_OK
 
 
@@ -217,14 +217,14 @@ def show(folder: str, json: str | None) -> int:
         write_text(json, json_text(as_json(results, found)))
     if json == "-":
         return EXIT_OK
-    click.echo(f"{results.plan.title}\n{results.plan.question}")
+    echo(results.plan.title, results.plan.question)
     print_table(*point_rows(results, found), n_names=len(results.plan.axes) + 1)
     for note in notes(results, found):
-        click.echo(note)
+        echo(note)
     for cell in results.cells():
         if cell["error"]:
             warn(f"failed: {cell['cell']}: {cell['error']}")
-    click.echo(f"report: {shown(page)}")
+    echo(f"report: {page}")
     return EXIT_OK
 
 
@@ -250,5 +250,5 @@ def export(folder: str, out: str, note: str) -> int:
     results = Results.open(folder)
     path = export_results(results, out, note=note)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    click.echo(f"{shown(out)}: {results.progress}, {size / 1e6:.1f} MB; begin with {README}")
+    echo(f"{out}: {results.progress}, {size / 1e6:.1f} MB; begin with {README}")
     return EXIT_OK

@@ -30,7 +30,7 @@ from tsresformer.config import (
     suggestion,
 )
 from tsresformer.errors import ConfigError, StudyError
-from tsresformer.files import parse_toml, sha256_json
+from tsresformer.files import parse_json, parse_toml, sha256_json
 from tsresformer.splits import PROTOCOLS, Protocol
 
 N_FOLDS = 5
@@ -380,7 +380,7 @@ def _toml_or_json(text: str) -> Any:
         return parse_toml(f"value = {text}")["value"]
     except ValueError:
         with contextlib.suppress(ValueError):
-            return json.loads(text)
+            return parse_json(text)
         return text
 
 
