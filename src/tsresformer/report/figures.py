@@ -2,7 +2,8 @@
 
 Every function returns one ``<svg>`` element. Text stays text, in the page's own font and colour
 (``currentColor``), so that a picture fits a light and a dark page and can be searched and read
-aloud. Colours are those of Okabe & Ito (2008); what colour tells, position or a label tells too.
+aloud. Colours are those of Okabe & Ito (2008) as far as a thin line of them stands out from white
+paper, 3 to 1, and darker ones for the rest; what colour tells, position or a label tells too.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from tsresformer.metrics import Reliability, RiskCoverage
 Float = NDArray[np.float64]
 Parameters = ParamSpec("Parameters")
 
-BLUE, VERMILLION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
-PURPLE, SKY, GREY = "#cc79a7", "#56b4e9", "#999999"
+BLUE, VERMILLION, GREEN, OLIVE = "#0072b2", "#d55e00", "#009e73", "#706c20"
+PURPLE, VIOLET, GREY = "#cc79a7", "#b277ed", "#6b6b6b"
 INK = "#010203"  # stands for the page's text colour until the SVG is written
-CLASS_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK, GREY)
+CLASS_COLOURS = (BLUE, VERMILLION, GREEN, OLIVE, PURPLE, VIOLET, INK, GREY)
 MARKERS = "osD^vPX<"
 
 MAX_POINTS = 3000
@@ -111,7 +112,7 @@ class Canvas:
 
 
 @in_style
-def confusion(counts: NDArray[np.int64], names: Sequence[str], alt: str) -> str:
+def confusion(counts: NDArray[np.int64] | Float, names: Sequence[str], alt: str) -> str:
     """Heat map of a confusion matrix; the shade and the number are per cent of the row."""
     n_classes = len(names)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -128,7 +129,7 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str], alt: str) -> str:
     axes.pcolormesh(edges, edges, shade, edgecolors="none")
     if numbered:
         for i, j in np.ndindex(n_classes, n_classes):
-            if counts[i, j]:
+            if round(float(counts[i, j])):
                 colour = "white" if shares[i, j] > 0.8 else INK
                 axes.text(
                     j,
@@ -143,7 +144,7 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str], alt: str) -> str:
                 axes.text(
                     j,
                     i + 0.27,
-                    f"{counts[i, j]}",
+                    f"{counts[i, j]:.0f}",
                     color=colour,
                     ha="center",
                     va="center",
@@ -235,7 +236,7 @@ def reliability(curve: Reliability, alt: str) -> str:
         curve.confidence,
         curve.confidence,
         curve.accuracy,
-        color=ORANGE,
+        color=OLIVE,
         linewidth=3,
         alpha=0.7,
         label="gap (confidence minus accuracy)",
@@ -296,7 +297,7 @@ def confidence_histogram(confidence: Float, right: NDArray[np.bool_], alt: str) 
     axes.bar(
         height=held[1],
         bottom=held[0],
-        color=ORANGE,
+        color=OLIVE,
         hatch="////",
         edgecolor=INK,
         linewidth=0.4,

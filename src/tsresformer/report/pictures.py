@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,15 +110,7 @@ def _attention(result: EvaluationResult, attention: Attention) -> Iterator[Pictu
 
 def _confusion(result: EvaluationResult) -> Picture:
     counts = metrics.confusion_matrix(result.known, result.probabilities)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    off = np.where(np.eye(len(counts), dtype=bool), 0, shares)
-    worst = ""
-    if off.max() > 0:
-        i, j = np.unravel_index(off.argmax(), off.shape)
-        worst = (
-            f"Most frequent confusion: {percent(off[i, j])} of {result.labels[i]} is taken for "
-            f"{result.labels[j]} ({counts[i, j]:,} tracks)."
-        )
+    worst = worst_confusion(counts, result.labels)
     numbered = len(counts) <= figures.NUMBERED_CLASSES
     cells = (
         "The large number is the percentage of the row's tracks, the small one how many they are."
@@ -133,6 +125,19 @@ def _confusion(result: EvaluationResult) -> Picture:
         f"model fills the diagonal only. {worst}",
         small_print=True,
         dense=not numbered,
+    )
+
+
+def worst_confusion(counts: NDArray[np.int64] | Float, names: Sequence[str]) -> str:
+    """Name the most frequent confusion in a sentence; nothing if there is none."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    off = np.where(np.eye(len(counts), dtype=bool), 0, shares)
+    if not off.max() > 0:
+        return ""
+    i, j = divmod(int(off.argmax()), len(names))
+    return (
+        f"Most frequent confusion: {percent(off[i, j])} of {names[i]} is taken for {names[j]} "
+        f"({counts[i, j]:,.0f} tracks)."
     )
 
 

@@ -16,7 +16,7 @@ from tsresformer.report.figures import (
     GREY,
     INK,
     MARKERS,
-    ORANGE,
+    OLIVE,
     VERMILLION,
     Canvas,
     in_style,
@@ -36,7 +36,7 @@ def accuracies(points: Sequence[Point], alt: str, name: str) -> str:
     axes = canvas.axes
     axes.grid(False, axis="y")
     for row, point in enumerate(points):
-        _interval(axes, point.slice_accuracy, row + 0.17, ORANGE, "s", hollow=True)
+        _interval(axes, point.slice_accuracy, row + 0.17, OLIVE, "s", hollow=True)
         _interval(axes, point.accuracy, row - 0.17, BLUE, "o")
         if len(point.accuracies) > 1:
             axes.plot(
@@ -48,7 +48,7 @@ def accuracies(points: Sequence[Point], alt: str, name: str) -> str:
                 markeredgewidth=0.8,
             )
     _rows(axes, [point.label for point in points])
-    _legend(axes, (("whole tracks", BLUE, "o"), ("single slices", ORANGE, "s")))
+    _legend(axes, (("whole tracks", BLUE, "o"), ("single slices", OLIVE, "s")))
     axes.set_xlabel("accuracy, %, with 95 % interval")
     return canvas.svg()
 
@@ -172,7 +172,7 @@ def curve(points: Sequence[Point], axis: str, words: str, alt: str, name: str) -
     x = np.array([float(point.values[axis]) for point in points])
     for dodge, colour, marker, label, of in (
         (0.985, BLUE, "o", "whole tracks", "accuracy"),
-        (1.015, ORANGE, "s", "single slices", "slice_accuracy"),
+        (1.015, OLIVE, "s", "single slices", "slice_accuracy"),
     ):
         found: list[Interval] = [getattr(point, of) for point in points]
         y = 100 * np.array([interval.value for interval in found])
