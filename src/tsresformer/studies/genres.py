@@ -1,0 +1,44 @@
+"""Genre by genre: what the points of a study find, and what they take for what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsresformer.bootstrap import Interval, Shares, share_interval
+from tsresformer.studies.tables import Point
+
+
+def genres_of(points: Sequence[Point]) -> list[str]:
+    """Every genre that a track has or is taken for, in the order of the alphabet."""
+    answers = [a for point in points for seed in point.answers for a in seed.values()]
+    return sorted({answer.label for answer in answers} | {answer.best for answer in answers})
+
+
+def recalls(point: Point, genres: Sequence[str]) -> list[Interval]:
+    """The share of each genre's tracks that is found, mean over seeds, with interval by artist."""
+    first, *others = point.answers
+    tracks = [i for i in first if all(i in other for other in others)]
+    found = []
+    for genre in genres:
+        own = [i for i in tracks if first[i].label == genre]
+        if not own:
+            found.append(Interval(math.nan, math.nan, math.nan))
+            continue
+        right = np.mean([[seed[i].right for i in own] for seed in point.answers], axis=0)
+        groups = tuple(first[i].group for i in own)
+        found.append(share_interval(Shares(right, np.ones(len(own)), groups)))
+    return found
+
+
+def confusion(point: Point, genres: Sequence[str]) -> NDArray[np.float64]:
+    """How many tracks of each genre (rows) are taken for each (columns), mean over seeds."""
+    number = {genre: k for k, genre in enumerate(genres)}
+    counts = np.zeros((len(genres), len(genres)))
+    for seed in point.answers:
+        for answer in seed.values():
+            counts[number[answer.label], number[answer.best]] += 1
+    return counts / len(point.answers)
