@@ -12,7 +12,7 @@ import pytest
 from tsresformer.cli import run as command_line
 from tsresformer.compare import Side
 from tsresformer.errors import ManifestError, StudyError
-from tsresformer.studies.export import _command, export_results
+from tsresformer.studies.export import PX_PER_POINT, _command, _escaped, export_results
 from tsresformer.studies.plan import load_study
 from tsresformer.studies.results import Results
 from tsresformer.studies.runner import run_study
@@ -119,6 +119,39 @@ def test_the_text_shows_every_picture_and_the_command(results, tmp_path):
         root = ElementTree.parse(out / name).getroot()
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert "background: #ffffff" in root.attrib["style"]
+
+
+def test_pictures_have_a_size_of_their_own_with_type_of_one_size(results, tmp_path):
+    out = export_results(results, tmp_path / "copy")
+    scales, widths = set(), set()
+    for path in (out / "plots").iterdir():
+        root = ElementTree.parse(path).getroot()
+        _, _, *sides = map(float, root.attrib["viewBox"].split())
+        for side, name in zip(sides, ("width", "height"), strict=True):
+            assert int(root.attrib[name]) == pytest.approx(PX_PER_POINT * side, abs=1)
+            scales.add(round(int(root.attrib[name]) / side, 2))
+        assert "max-width: 100%; height: auto" in root.attrib["style"]
+        widths.add(int(root.attrib["width"]))
+    assert max(scales) - min(scales) <= 0.01
+    assert len(widths) > 1
+    assert max(widths) <= 900  # the column of a README
+
+
+def test_a_note_of_the_author_is_below_the_question(results, tmp_path):
+    note = "Cores were *shared*:\ntimes <b>mean</b> nothing."
+    out = export_results(results, tmp_path / "copy", note)
+    text = (out / "README.md").read_text()
+    escaped = r"Cores were \*shared\*: times \<b\>mean\</b\> nothing."
+    assert text.startswith(f"# T\n\nQ\n\n{escaped}\n\n```\n")
+    page = (out / "report.html").read_text()
+    assert "<b>mean" not in page
+    assert page.index("<h1>") < page.index("times &lt;b&gt;mean&lt;/b&gt; nothing.")
+    assert page.index("nothing.") < page.index('<dl class="facts">')
+
+
+@pytest.mark.parametrize("text", ["1. Two", "# Two", "- two", "> two", "+ two", "=="])
+def test_a_note_begins_no_list_or_heading(text):
+    assert re.fullmatch(r"\d?\\.*", _escaped(text))
 
 
 @pytest.mark.parametrize("name", ["models", "leak_audit"])

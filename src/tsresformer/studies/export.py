@@ -36,8 +36,16 @@ CELL_DIGITS = 6
 """Decimals of the numbers of a cell, as many as ``results.csv`` has."""
 
 
-def export_results(results: Results, out: str | Path, *, note: str = "") -> Path:
+PX_PER_POINT = 1.6
+"""Size of a picture by itself, the same for all, so that their type is of one size."""
+
+
+def export_results(results: Results, out: str | Path, note: str = "") -> Path:
     """Copy what a reader wants of a study into a new folder.
+
+    Parameters
+    ----------
+    note : a sentence of the author's, shown below the question
 
     Raises
     ------
@@ -53,8 +61,8 @@ def export_results(results: Results, out: str | Path, *, note: str = "") -> Path
         copy = _copy(results, folder)
         found = write_tables(copy)
         drawn = draw(copy, found)
-        write_page(copy, found, drawn)
-        _write_readme(copy, found, drawn)
+        write_page(copy, found, drawn, note)
+        _write_readme(copy, found, drawn, note)
         fsync_folder(folder)
         folder.rename(out)
     fsync_folder(out.parent)
@@ -100,19 +108,24 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def _write_readme(results: Results, found: Sequence[Point], drawn: Sequence[Picture]) -> None:
+def _write_readme(
+    results: Results, found: Sequence[Point], drawn: Sequence[Picture], note: str
+) -> None:
     """Write the pictures as files, and the text that shows them."""
     plots = results.folder / PLOTS
     plots.mkdir()
     for name, picture in zip(_names(drawn), drawn, strict=True):
         (plots / name).write_text(_standalone(picture.svg), encoding="utf-8")
-    text = "\n".join(_readme(results, found, drawn))
+    text = "\n".join(_readme(results, found, drawn, note))
     (results.folder / README).write_text(text + "\n", encoding="utf-8")
 
 
-def _readme(results: Results, found: Sequence[Point], drawn: Sequence[Picture]) -> Iterator[str]:
+def _readme(
+    results: Results, found: Sequence[Point], drawn: Sequence[Picture], note: str
+) -> Iterator[str]:
     plan = results.plan
     yield from (f"# {plan.title}", "", plan.question, "")
+    yield from (_escaped(note), "") if note else ()
     yield from ("```", _command(results), "```", "")
     if found:
         yield markdown(results, found)
@@ -148,7 +161,24 @@ def _names(drawn: Sequence[Picture]) -> list[str]:
     return [re.sub(r"\W+", "-", picture.heading.lower()).strip("-") + ".svg" for picture in drawn]
 
 
+def _escaped(text: str) -> str:
+    r"""A text as one paragraph of Markdown that means nothing else.
+
+    >>> print(_escaped("1. <b> of *two*_"))
+    1\. \<b\> of \*two\*\_
+    """
+    text = re.sub(r"[\\`*_{}\[\]<>|~$&]", r"\\\g<0>", " ".join(text.split()))
+    return re.sub(r"^(\d*)([-+#=.)])", r"\1\\\2", text)
+
+
 def _standalone(svg: str) -> str:
-    """A picture of the page with paper and ink of its own."""
-    style = "background: #ffffff; color: #1a1a1a; font-family: 'DejaVu Sans', sans-serif"
-    return svg.replace("<svg ", f'<svg style="{style}" ', 1) + "\n"
+    """A picture of the page with paper, ink and a size of its own."""
+    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    assert found
+    width, height = (round(PX_PER_POINT * float(side)) for side in found.groups())
+    style = (
+        "background: #ffffff; color: #1a1a1a; font-family: 'DejaVu Sans', sans-serif; "
+        "max-width: 100%; height: auto"
+    )
+    size = f'width="{width}" height="{height}"'
+    return svg.replace("<svg ", f'<svg {size} style="{style}" ', 1) + "\n"
