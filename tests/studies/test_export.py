@@ -139,7 +139,7 @@ def test_pictures_have_a_size_of_their_own_with_type_of_one_size(results, tmp_pa
 
 def test_a_note_of_the_author_is_below_the_question(results, tmp_path):
     note = "Cores were *shared*:\ntimes <b>mean</b> nothing."
-    out = export_results(results, tmp_path / "copy", note)
+    out = export_results(results, tmp_path / "copy", note=note)
     text = (out / "README.md").read_text()
     escaped = r"Cores were \*shared\*: times \<b\>mean\</b\> nothing."
     assert text.startswith(f"# T\n\nQ\n\n{escaped}\n\n```\n")

@@ -288,6 +288,17 @@ def test_multiply_adds_of_slices_of_several_lengths_are_of_the_same_music(study,
     assert _multiply_adds(other, found)[1:] == ([8e6, 30e6], "one slice")
 
 
+def test_a_number_is_named_with_its_axis(study):
+    results = study("reference = { 'slicing.slice_s' = 3 }\n[axes]\n'slicing.slice_s' = [3, 15]")
+    found = [point({"slicing.slice_s": s}, wrong=k + 2) for k, s in enumerate(("3", "15"))]
+    pictures = draw(results, found)
+    axis = "length of a slice in seconds"
+    assert all(axis in words(picture.svg) for picture in pictures[:3])
+    assert f"Highest: 15 ({axis}), " in pictures[0].caption
+    assert pictures[1].heading == f"How much better or worse than 3 ({axis})"
+    assert f"by 3 ({axis}), the reference" in pictures[3].caption
+
+
 def test_the_loss_is_not_said_to_be_what_a_network_gets_wrong(study):
     results = study("[axes.model]\na = {}\nb = { 'train.epochs' = 3 }")
     epochs = [{"dev_score": 0.5, "train_loss": 2.0 - k / 10} for k in range(3)]

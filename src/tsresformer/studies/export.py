@@ -40,7 +40,7 @@ PX_PER_POINT = 1.6
 """Size of a picture by itself, the same for all, so that their type is of one size."""
 
 
-def export_results(results: Results, out: str | Path, note: str = "") -> Path:
+def export_results(results: Results, out: str | Path, *, note: str = "") -> Path:
     """Copy what a reader wants of a study into a new folder.
 
     Parameters

@@ -198,9 +198,9 @@ def _pictures(
         where = f" ({protocol})" if len(plan.protocols) > 1 else ""
         rivals = [g for g in gaps if g.point.protocol == g.reference.protocol == protocol]
         yield _accuracies(plan, points, where, protocol, compared=bool(rivals))
-        for k, name in enumerate(dict.fromkeys(gap.reference.label for gap in rivals)):
-            against = [gap for gap in rivals if gap.reference.label == name]
-            yield _differences(plan, against, name, where, f"{protocol}-{k}")
+        for k, label in enumerate(dict.fromkeys(gap.reference.label for gap in rivals)):
+            against = [gap for gap in rivals if gap.reference.label == label]
+            yield _differences(plan, against, where, f"{protocol}-{k}")
         if protocol == main:
             yield from _genres(plan, points, where, rivals[0].reference if rivals else None)
         if plan.x is not None and len(points) > 1:
@@ -270,7 +270,8 @@ def _accuracies(
     plan: Plan, points: Sequence[Point], where: str, protocol: str, *, compared: bool
 ) -> Picture:
     best = max(points, key=lambda point: point.accuracy.value)
-    text = f"Highest: {best.label}, {percent(best.accuracy.value)} of {best.n_tracks:,} tracks."
+    share = f"{percent(best.accuracy.value)} of {best.n_tracks:,} tracks"
+    text = f"Highest: {_name_in_text(plan, best)}, {share}."
     leaks = " This protocol leaks, so all of them are inflated." if best.leaks else ""
     several = any(len(point.accuracies) > 1 for point in points)
     seeds = " Small strokes are the single seeds." if several else ""
@@ -286,9 +287,8 @@ def _accuracies(
     )
 
 
-def _differences(
-    plan: Plan, gaps: Sequence[Contrast], reference: str, where: str, name: str
-) -> Picture:
+def _differences(plan: Plan, gaps: Sequence[Contrast], where: str, name: str) -> Picture:
+    reference = _name_in_text(plan, gaps[0].reference)
     sure = [gap.point.label for gap in gaps if gap.p_holm < figures.SIGNIFICANT]
     text = f"Beyond chance, in whole tracks: {', '.join(sure) or 'none'}."
     return Picture(
