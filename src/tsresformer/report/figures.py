@@ -236,7 +236,7 @@ def reliability(curve: Reliability, alt: str) -> str:
         curve.confidence,
         curve.confidence,
         curve.accuracy,
-        color=OLIVE,
+        color=VERMILLION,
         linewidth=3,
         alpha=0.7,
         label="gap (confidence minus accuracy)",
@@ -297,7 +297,7 @@ def confidence_histogram(confidence: Float, right: NDArray[np.bool_], alt: str) 
     axes.bar(
         height=held[1],
         bottom=held[0],
-        color=OLIVE,
+        color=VERMILLION,
         hatch="////",
         edgecolor=INK,
         linewidth=0.4,

@@ -118,7 +118,7 @@ def leakage(points: Sequence[Point], contrasts: Sequence[Contrast], alt: str) ->
     _beside(axes, "p (Holm)", -0.62, P_COLUMN, va="bottom")
     _rows(axes, [_split_words(point) for point in points], margin=0.6)
     _legend(axes, (("whole tracks", INK, "o"), ("single slices", INK, "s")))
-    axes.set_xlabel("accuracy, %, with 95 % interval by artist")
+    axes.set_xlabel("accuracy, %, with 95 % interval")
     return canvas.svg()
 
 

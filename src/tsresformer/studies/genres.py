@@ -19,17 +19,16 @@ def genres_of(points: Sequence[Point]) -> list[str]:
 
 
 def recalls(point: Point, genres: Sequence[str]) -> list[Interval]:
-    """The share of each genre's tracks that is found, mean over seeds, with interval by artist."""
+    """The share of each genre's tracks that is found, mean over seeds, with its interval."""
     first, *others = point.answers
-    tracks = [i for i in first if all(i in other for other in others)]
+    labels = [first[i].label for i in first if all(i in other for other in others)]
     found = []
     for genre in genres:
-        own = [i for i in tracks if first[i].label == genre]
+        own = [k for k, label in enumerate(labels) if label == genre]
         if not own:
             found.append(Interval(math.nan, math.nan, math.nan))
             continue
-        right = np.mean([[seed[i].right for i in own] for seed in point.answers], axis=0)
-        groups = tuple(first[i].group for i in own)
+        right, groups = point.track.right[..., own], tuple(point.track.groups[k] for k in own)
         found.append(share_interval(Shares(right, np.ones(len(own)), groups)))
     return found
 

@@ -250,16 +250,21 @@ def _leakage(results: Results, found: Sequence[Point], gaps: Sequence[Contrast])
         f"Each row is one way to divide the same {results.record['n_tracks']:,} tracks into "
         "training and test; the tracks that it tests are others in each row, as many as the row "
         "says. A filled circle is the accuracy of whole tracks in per cent, a hollow square that "
-        "of single slices, lines are 95 % intervals by artist. A track is judged by its tested "
-        f"slices together, in the mean {per_track} of them.{spread} The dashed line and its band "
-        f"are whole tracks under {reference.protocol}, where no artist is on both sides. Rows that "
-        "say LEAKS have bars from the honest number to their own: what leakage adds, beside chance "
-        "and other tracks. The numbers at the right are the gaps with their intervals and "
+        f"of single slices, lines are 95 % intervals by {_drawn(found)}. A track is judged by its "
+        f"tested slices together, in the mean {per_track} of them.{spread} The dashed line and its "
+        f"band are whole tracks under {reference.protocol}, where no artist is on both sides. Rows "
+        "that say LEAKS have bars from the honest number to their own: what leakage adds, beside "
+        "chance and other tracks. The numbers at the right are the gaps with their intervals and "
         "Holm-corrected p, tracks above, slices below; a mark is grey where its p is not below "
         f"{figures.SIGNIFICANT}, so that its gap may be chance. {text}",
         small_print=True,
         dense=True,
     )
+
+
+def _drawn(points: Sequence[Point]) -> str:
+    """What the resamples behind the intervals of these points draw."""
+    return "artist and seed" if any(len(point.cells) > 1 for point in points) else "artist"
 
 
 def _slices_per_track(point: Point) -> float:
@@ -280,8 +285,9 @@ def _accuracies(
         f"How often each is right{where}",
         figures.accuracies(points, text, f"accuracies-{protocol}", _axes_words(plan)),
         "Filled circles: accuracy of whole tracks; hollow squares: of single slices; lines: 95 % "
-        f"intervals by artist.{seeds} Overlapping intervals say little of a difference, since all "
-        f"are tested on the same tracks{pairs}. {text}{leaks} Measured on: {points[0].title}.",
+        f"intervals by {_drawn(points)}.{seeds} Overlapping intervals say little of a difference, "
+        f"since all are tested on the same tracks{pairs}. {text}{leaks} Measured on: "
+        f"{points[0].title}.",
         small_print=True,
         dense=True,
     )
@@ -298,9 +304,9 @@ def _differences(plan: Plan, gaps: Sequence[Contrast], where: str, name: str) ->
         ),
         f"Difference in accuracy from {reference}, in points: right of the upright line is better. "
         "Filled circles are whole tracks, hollow squares single slices; lines are 95 % intervals "
-        "of the difference itself, by a bootstrap over artists. Each mark is blue where its own "
-        "Holm-corrected p, written at the right, tracks above and slices below, is less than "
-        f"{figures.SIGNIFICANT}, and grey where the difference may be chance. {text}",
+        f"of the difference itself, by {_drawn([gap.point for gap in gaps])}. Each mark is blue "
+        "where its own Holm-corrected p, written at the right, tracks above and slices below, is "
+        f"less than {figures.SIGNIFICANT}, and grey where the difference may be chance. {text}",
         small_print=True,
         dense=True,
     )
@@ -313,7 +319,7 @@ def _curves(points: Sequence[Point], x: str, where: str, protocol: str) -> Itera
         f"Accuracy over {words}{where}",
         figures.curve(points, x, words, text, f"curve-{protocol}"),
         f"Accuracy of whole tracks (circles) and of single slices (squares) over {words}, on a "
-        f"logarithmic scale; upright lines are 95 % intervals by artist. {text}",
+        f"logarithmic scale; upright lines are 95 % intervals by {_drawn(points)}. {text}",
     )
     text = ", ".join(f"{duration(p.train_s)} at {p.values[x]}" for p in (points[0], points[-1]))
     yield Picture(
@@ -329,8 +335,8 @@ def _costs(
 ) -> Iterator[Picture]:
     axis = _axes_words(results.plan)
     text = (
-        "Up is more often right, left is cheaper. Upright lines are 95 % intervals by artist. "
-        "Marks that would hide one another are set side by side."
+        "Up is more often right, left is cheaper. Upright lines are 95 % intervals by "
+        f"{_drawn(points)}. Marks that would hide one another are set side by side."
     )
     counted = _multiply_adds(results, [point for point in points if point.macs])
     if counted is not None:
@@ -483,7 +489,8 @@ def _recalls(
     seeds = ", mean over seeds" if any(len(point.answers) > 1 for point in shown) else ""
     texts = [
         f"Recall: the share of a genre's tracks that is found, in per cent of whole tracks{seeds}. "
-        f"Filled marks are {which}, with 95 % intervals by artist; hollow marks are the others."
+        f"Filled marks are {which}, with 95 % intervals by {_drawn(shown[:1])}; hollow marks are "
+        "the others."
     ]
     if len(shown) < len(points):
         texts.append(
