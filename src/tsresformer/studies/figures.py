@@ -151,14 +151,9 @@ def differences(gaps: Sequence[Contrast], alt: str, name: str, axis: str = "") -
     return canvas.svg()
 
 
-def slice_p(gap: Contrast) -> float:
-    """The p-value of a difference in slices, corrected where the comparison has it so."""
-    return float(getattr(gap, "slice_p_holm", gap.slice.p))
-
-
 def _sides(gap: Contrast) -> tuple[tuple[Difference, float], tuple[Difference, float]]:
     """The differences in tracks and in slices, each with its own corrected p-value."""
-    return (gap.track, gap.p_holm), (gap.slice, slice_p(gap))
+    return (gap.track, gap.p_holm), (gap.slice, gap.slice_p_holm)
 
 
 def _beside(axes: Any, text: str, y: float, x: float = 7, va: str = "center") -> None:

@@ -157,7 +157,7 @@ def _contrast_note(plan: Plan, *, paired: bool) -> str:
 def _contrast_row(gap: Contrast, *, paired: bool) -> dict[str, Any]:
     cells = [
         *(signed(gap.track), p_text(gap.track.p), p_text(gap.p_holm)),
-        *(signed(gap.slice), p_text(gap.slice.p), p_text(figures.slice_p(gap))),
+        *(signed(gap.slice), p_text(gap.slice.p), p_text(gap.slice_p_holm)),
     ]
     if paired:
         cells.append(f"{gap.only[1]:,}, {gap.only[0]:,}" if gap.only else "–")
@@ -236,7 +236,7 @@ def _leakage(results: Results, found: Sequence[Point], gaps: Sequence[Contrast])
         f"{percent(worst.point.accuracy.value)}, under {reference.protocol} "
         f"{percent(reference.accuracy.value)}: {signed(worst.track)} points."
     )
-    per_track = ", ".join(f"{point.protocol} {_slices_per_track(point):.2f}" for point in found)
+    per_track = ", ".join(f"{point.protocol} {point.slices_per_track:.2f}" for point in found)
     spread = (
         " Under slice a track's slices are spread over both sides, so that what is called a whole "
         "track there is the few of them on the test side, and the square is the number that papers "
@@ -265,10 +265,6 @@ def _leakage(results: Results, found: Sequence[Point], gaps: Sequence[Contrast])
 def _drawn(points: Sequence[Point]) -> str:
     """What the resamples behind the intervals of these points draw."""
     return "artist and seed" if any(len(point.cells) > 1 for point in points) else "artist"
-
-
-def _slices_per_track(point: Point) -> float:
-    return float(point.slice.count.sum() / len(point.slice.count))
 
 
 def _accuracies(
