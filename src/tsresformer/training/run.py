@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import pickle
 import platform
 import zipfile
@@ -287,12 +288,18 @@ def without_heard(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Tensors and plain types of a checkpoint, on the CPU; PyTorch itself overlooks damage."""
+    """Tensors and plain types of a checkpoint, on the CPU.
+
+    PyTorch overlooks damage, also such as leads it to other parts of the file; so it is given a
+    copy of what Python finds whole.
+    """
+    whole = io.BytesIO()
     try:
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise ValueError(f"{damaged} has changed")
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(whole, "w") as copy:
+            for entry in archive.infolist():
+                copy.writestr(entry.filename, archive.read(entry))
+        whole.seek(0)
+        checkpoint = torch.load(whole, map_location="cpu", weights_only=True)
         if "state_dict" not in checkpoint:
             raise ValueError("no weights")
         return dict(checkpoint)
