@@ -1,4 +1,4 @@
-"""Settings of the tiny trainings that the tests of studies run."""
+"""Studies that the tests run: settings of tiny trainings, and one without any."""
 
 TINY = {
     "slicing.slice_s": 2.0,
@@ -14,6 +14,19 @@ TINY = {
     "train.epochs": 2,
     "train.dev_fraction": 0.2,
 }
+
+
+WITHOUT_A_NETWORK = """\
+title = "Without a network"
+question = "Which classifier?"
+config = "ts_resformer"
+folds = [0, 1]
+
+[axes.model]
+knn = { "classical.model" = "knn", "classical.neighbours" = 3 }
+svm = { "classical.model" = "svm" }
+"""
+"""A study that takes seconds."""
 
 
 def toml(settings):

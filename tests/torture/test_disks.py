@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import tiny
+from studies_of import WITHOUT_A_NETWORK
 from tsresformer import cli
 from tsresformer.bundle import Bundle
 from tsresformer.manifest import Manifest
@@ -71,23 +72,11 @@ FAST = ("split", "predict csv")
 READ_ONLY = -1
 
 
-STUDY = """\
-title = "Without a network"
-question = "Which classifier?"
-config = "ts_resformer"
-folds = [0, 1]
-
-[axes.model]
-knn = { "classical.model" = "knn", "classical.neighbours" = 3 }
-svm = { "classical.model" = "svm" }
-"""
-
-
 @pytest.fixture(scope="module")
 def made(tiny_run: Path, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of the bundle, a study, and its results: read only."""
     home = tmp_path_factory.mktemp("made")
-    (home / "study.toml").write_text(STUDY)
+    (home / "study.toml").write_text(WITHOUT_A_NETWORK)
     data = ["--manifest", tiny_run / "m.csv", "--store", tiny_run / "store"]
     for words in (
         ["evaluate", tiny_bundle, tiny_run / "m.csv", "-o", home / "report"],
