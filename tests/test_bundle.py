@@ -107,7 +107,7 @@ def test_records_of_another_kind_are_refused(copy, changes, problem):
 def test_every_file_must_be_named_with_its_hash(copy):
     record = json.loads((copy / RECORD).read_text())
     edit(copy, files={k: v for k, v in record["files"].items() if k != GRAPH})
-    with pytest.raises(BundleError, match="a bundle has others"):
+    with pytest.raises(BundleError, match="a bundle has others; export it again"):
         Bundle.load(copy)
 
 

@@ -110,10 +110,12 @@ class Bundle:
         try:
             known = _Record(**record)
         except ConfigError as error:
-            raise BundleError(f"{path / RECORD}: {error}") from None
+            raise BundleError(f"{path / RECORD}: {error}; export it again") from None
         if known.files.keys() != {GRAPH, WEIGHTS, CARD}:
             named = ", ".join(map(repr, known.files))
-            raise BundleError(f"{path / RECORD}: names the files {named}; a bundle has others")
+            raise BundleError(
+                f"{path / RECORD}: names the files {named}, a bundle has others; export it again"
+            )
         for file, sha256 in known.files.items():
             if not (path / file).is_file() or sha256_file(path / file) != sha256:
                 raise BundleError(f"{path / file}: damaged or missing; export or download it again")
