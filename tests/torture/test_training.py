@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
 import time
 
 import pytest
 
 import tiny
 from killing import CLI, finish
-from processes import descendants
+from processes import descendants, wait_for
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(3600)]
 
@@ -43,29 +42,36 @@ def test_exploding_gradients_stop_it_and_leave_no_epoch_of_no_numbers(
     torture.counts["trainings that explode"] += 1
 
 
-def test_a_decoder_that_is_killed_for_memory_costs_no_track(tiny_run, tmp_path, torture):
+@pytest.mark.parametrize("name", ["features", "predict"])
+def test_a_decoder_that_is_killed_for_memory_costs_no_track(
+    name, tiny_run, tiny_music, tiny_bundle, tmp_path, torture
+):
     """As the kernel does it: SIGKILL to a child, whatever it is at."""
-    command = ["features", tiny_run / "m.csv", "--workers", 1, "-o"]
-    finish([*command, tmp_path / "whole"])
-    generator = torture.random("memory")
+    command, output, files = {
+        "features": (["features", tiny_run / "m.csv", "-o"], "store", "store/shard-*"),
+        "predict": (
+            ["predict", tiny_music, "--model", tiny_bundle, "--json"],
+            "out.json",
+            "out.json",
+        ),
+    }[name]
+
+    def arguments(folder: str) -> list[object]:
+        return [*command, tmp_path / folder / output, "--workers", 1]
+
+    def written(folder: str) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (tmp_path / folder).glob(files)}
+
+    finish(arguments("whole"))
+    generator = torture.random(f"memory {name}")
     for n in range(torture.amount(1, 5, 50)):
-        out = tmp_path / f"killed{n}"
-        process = subprocess.Popen([*CLI, *map(str, command), out], stdout=subprocess.DEVNULL)
-        killed = []
-
-        def kill(process=process, out=out, killed=killed):
-            while process.poll() is None and not killed:
-                if (out / "store-begun.json").exists():
-                    time.sleep(generator.random() * 0.3)
-                    for child in descendants(process.pid):
-                        os.kill(child, signal.SIGKILL)
-                        killed.append(child)
-                time.sleep(0.005)
-
-        killer = threading.Thread(target=kill)
-        killer.start()
-        assert process.wait() == 0
-        killer.join()
-        for path in (tmp_path / "whole").glob("shard-*"):
-            assert (out / path.name).read_bytes() == path.read_bytes()
-        torture.counts["decoders killed in the middle of features"] += len(killed)
+        command_line = [*CLI, *map(str, arguments(f"killed{n}"))]
+        process = subprocess.Popen(command_line, stdout=subprocess.DEVNULL)
+        wait_for(lambda process=process: descendants(process.pid))
+        time.sleep(generator.random() * 0.3)
+        killed = list(descendants(process.pid))
+        for child in killed:
+            os.kill(child, signal.SIGKILL)
+        assert killed and process.wait() == 0
+        assert written(f"killed{n}") == written("whole") != {}
+        torture.counts[f"decoders killed in the middle of {name}"] += len(killed)
