@@ -49,6 +49,21 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 # Values
 
 
+def test_free_format_mp3_decodes_like_its_twin(tmp_path: Path) -> None:
+    """At 48 kHz a frame of 128 kbit/s has 384 bytes; without its bit rate it is free format."""
+    write_pyav(tmp_path / "twin.mp3", tone(2.0), 48000, "mp3", "libmp3lame")
+    content = (tmp_path / "twin.mp3").read_bytes()
+    frames = content[content.index(b"\xff\xfb", content.index(b"Info")) :]
+    (tmp_path / "twin.mp3").write_bytes(frames)
+    free = bytearray(frames)
+    for at in range(0, len(frames), 384):
+        assert frames[at : at + 2] == b"\xff\xfb" and frames[at + 2] >> 4 == 9
+        free[at + 2] &= 0x0F
+    (tmp_path / "free.mp3").write_bytes(free)
+    assert looks_like_audio(tmp_path / "free.mp3")
+    np.testing.assert_array_equal(load(tmp_path / "free.mp3"), load(tmp_path / "twin.mp3"))
+
+
 @pytest.mark.parametrize("kind", ALL_FORMATS)
 def test_every_format_decodes_to_the_mean_of_its_channels(
     tones: dict[str, Path], kind: str
