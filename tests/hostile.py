@@ -103,7 +103,7 @@ def _fma(item: str) -> None:
         try:
             fma.read(found.audio, found.metadata, multi=True)
         except ManifestError as error:
-            raise ManifestError(str(error).replace(str(found.metadata / name), item)) from error
+            raise ManifestError(str(error).replace(name, item)) from error
 
 
 _READERS: dict[str, Callable[[str], object]] = {
