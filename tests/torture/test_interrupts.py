@@ -13,6 +13,7 @@ import pytest
 import tiny
 from killing import CLI, finish
 from processes import descendants, wait_for
+from studies_of import TINY, toml
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(3600)]
 
@@ -42,32 +43,54 @@ def interrupted(
 
 
 @pytest.fixture
-def commands(tiny_run, tiny_bundle, tiny_music, tmp_path):
+def place(tmp_path):
+    """Where a training or a study is written; it is begun anew each time."""
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def commands(tiny_run, tiny_bundle, tiny_music, place, tmp_path):
     album = tmp_path / "album"
     album.mkdir()
     sources = sorted(tiny_music.rglob("*.flac"))
     for i in range(3000):  # more than any machine classifies before it is interrupted
         os.link(sources[i % len(sources)], album / f"{i}.flac")
+    tracks = "".join(f"t{i},album/{i}.flac,waltz,test,artist {i}\n" for i in range(3000))
+    manifest = tmp_path / "album.csv"
+    manifest.write_text(f"track_id,path,label,split,group\n{tracks}")
+    (tmp_path / "study.toml").write_text(
+        'title = "Long"\nquestion = "When?"\nconfig = "ts_resformer"\n'
+        f"[settings]\n{toml({**TINY, 'train.epochs': 500})}\n"
+    )
     settings = [part for text in (*tiny.SETTINGS, "train.epochs=500") for part in ("--set", text)]
     data = ["--manifest", tiny_run / "m.csv", "--store", tiny_run / "store"]
     return {
         "predict": ["predict", album, "--model", tiny_bundle, "--json", tmp_path / "out.json"],
-        "train": ["train", *data, *settings, "--resume", "-o", tmp_path / "run"],
+        "train": ["train", *data, *settings, "--resume", "-o", place],
         "catalogue": [
             *("catalogue", "run", "--input", album, "--output", tmp_path / "out"),
             *("--model", tiny_bundle, "--engine", "local"),
         ],
+        "tag": [
+            *("tag", album, "--model", tiny_bundle, "--break-links"),
+            *("--policy", "replace", "--min-confidence", 0),
+        ],
+        "study": ["study", "run", tmp_path / "study.toml", *data, "--resume", "-o", place],
+        "evaluate": ["evaluate", tiny_bundle, manifest, "-o", tmp_path / "report"],
+        "check": ["data", "check", manifest, "-o", tmp_path / "checked.csv"],
     }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["predict", "train", "catalogue"])
-def test_ctrl_c_twice(name, commands, tmp_path, torture):
+@pytest.mark.parametrize(
+    "name", ["predict", "train", "catalogue", "tag", "study", "evaluate", "check"]
+)
+def test_ctrl_c_twice(name, commands, place, tmp_path, torture):
     generator = torture.random(f"interrupts {name}")
     arguments = commands[name]
-    place = tmp_path / "run"
     for _ in range(torture.amount(1, 10, 100)):
-        shutil.rmtree(place, ignore_errors=True)
+        for written in (place, tmp_path / "album" / ".tsresformer"):
+            shutil.rmtree(written, ignore_errors=True)
         pauses = generator.uniform(0.0, 4.0), generator.uniform(0, 0.3)
         code, err = interrupted(arguments, place, *pauses)
         assert code == 130, (code, err)
