@@ -28,8 +28,10 @@ from tsresformer.tagging.journal import Journal, read_journal
 from tsresformer.tagging.plan import read_map
 from tsresformer.tagging.reading import inspect
 from tsresformer.tagging.rewrite import Manner, restore, rewrite
+from tsresformer.workers import Limits
 
 MAX_SECONDS = 60.0
+LIMITS = Limits(memory_bytes=2 * 2**30, stall_s=10.0, decoded_s=MAX_SECONDS)
 _FEATURES = FeatureConfig(**tiny.FEATURES)
 
 

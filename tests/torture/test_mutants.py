@@ -26,11 +26,10 @@ from tagged_files import FORMATS, fill, journals, make, piece
 from tsresformer.bundle import Bundle
 from tsresformer.errors import BundleError, ChildDiedError, StalledError
 from tsresformer.manifest import Manifest, Track
-from tsresformer.workers import Limits, stream
+from tsresformer.workers import stream
 
 pytestmark = pytest.mark.timeout(36_000)
 
-LIMITS = Limits(memory_bytes=2 * 2**30, stall_s=10.0, decoded_s=hostile.MAX_SECONDS)
 BATCH = 500
 MORE_CODECS = {
     "ac3": ("ac3", "ac3"),
@@ -79,7 +78,7 @@ def test_mutated_audio(originals, torture, tmp_path):
     n, generator = torture.amount(150, 10_000, 200_000), torture.random("audio")
     found: Counter[str] = Counter()
     for paths in mutants(originals, n, generator, tmp_path):
-        events = stream(hostile.decode, paths, n_workers=2, limits=LIMITS)
+        events = stream(hostile.decode, paths, n_workers=2, limits=hostile.LIMITS)
         ended = {event.item: event for event in events if event.kind != "chunk"}
         assert sorted(ended) == sorted(paths)
         for path, event in ended.items():
@@ -105,7 +104,7 @@ def test_mutated_tags_are_written_or_left_alone(originals, torture, tmp_path):
     found: Counter[str] = Counter()
     for paths in mutants(originals, n, generator, tmp_path):
         done = dict.fromkeys(paths, "refused by the child")
-        for event in stream(hostile.retag, paths, n_workers=2, limits=LIMITS):
+        for event in stream(hostile.retag, paths, n_workers=2, limits=hostile.LIMITS):
             error = event.value if event.kind == "error" else None
             assert not (error and "decoding it failed" in str(error)), (error, keep(event.item))
             assert not (error and done[event.item] == "read"), (error, keep(event.item))
@@ -123,7 +122,7 @@ def test_mutated_tags_are_written_or_left_alone(originals, torture, tmp_path):
 def test_audio_of_yours(torture):
     """All files below the folder that TORTURE_AUDIO names, as they are."""
     paths = [str(p) for p in sorted(Path(os.environ["TORTURE_AUDIO"]).rglob("*")) if p.is_file()]
-    for event in stream(hostile.decode, paths, n_workers=2, limits=LIMITS):
+    for event in stream(hostile.decode, paths, n_workers=2, limits=hostile.LIMITS):
         if event.kind != "chunk":
             assert not (event.value and "decoding it failed" in str(event.value)), event.value
             kind = type(event.value).__name__ if event.value else "decoded"
@@ -263,7 +262,7 @@ def test_mutated_files_of_ours(texts, torture, tmp_path):
     n, generator = torture.amount(300, 12_000, 120_000), torture.random("texts")
     found: Counter[str] = Counter()
     for paths in mutants(texts, n, generator, tmp_path):
-        for event in stream(hostile.read, paths, n_workers=2, limits=LIMITS):
+        for event in stream(hostile.read, paths, n_workers=2, limits=hostile.LIMITS):
             assert event.kind != "error", (str(event.value), keep(event.item))
             if event.kind == "chunk":
                 kind, reason = event.value
