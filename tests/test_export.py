@@ -91,7 +91,7 @@ def test_the_bundle_says_nothing_of_this_machine(tiny_bundle, tiny_run):
 
 
 def test_the_bundle_tells_what_each_epoch_gave(tiny_bundle, tiny_run):
-    told = tiny_bundle.record["training"]["history"]
+    told = Bundle.load(tiny_bundle).record["training"]["history"]
     known = Run.load(tiny_run / "run").history()
     assert [epoch["epoch"] for epoch in told] == [epoch["epoch"] for epoch in known]
     assert told[-1]["dev_score"] == pytest.approx(known[-1]["dev_score"], abs=1e-4)

@@ -106,6 +106,16 @@ def test_what_cannot_be_listed_is_refused(tmp_path):
         list(tracks(str(tmp_path / "t.parquet")))
 
 
+def test_a_table_with_what_is_no_text_is_refused(tmp_path):
+    text = pyarrow.array([b"a\xff.mp3"], pyarrow.binary())
+    broken = pyarrow.StringArray.from_buffers(1, *text.buffers()[1:])
+    pyarrow.parquet.write_table(
+        pyarrow.table({"track_id": ["a"], "path": broken}), tmp_path / "t.parquet"
+    )
+    with pytest.raises(ManifestError, match=r"t\.parquet: not a readable Parquet file"):
+        list(tracks(str(tmp_path / "t.parquet")))
+
+
 def test_a_bucket_is_listed_like_a_folder(bucket):
     for key in ("a/1 #?.mp3", "a/x/2.flac", "a/x/.hidden.mp3", "a/notes.txt", "b/3.mp3"):
         bucket.put_object(Bucket="music", Key=key, Body=b"x")

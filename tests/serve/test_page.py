@@ -350,5 +350,6 @@ def test_reduced_motion_stops_animations(visit: Open, piece_path: Path) -> None:
     for wish in ("no-preference", "reduce"):
         it = visit(reduced_motion=wish)
         it.upload(piece_path)
+        expect(it.page.locator("#genres .fill").first).to_be_attached()
         found[wish] = it.page.evaluate(names)
     assert found == {"no-preference": "grow", "reduce": "none"}

@@ -132,7 +132,7 @@ def _parquet_rows(source: str) -> Iterator[tuple[str, str]]:
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(COLUMNS)):
                 text = [batch.column(name).cast(arrow.string()) for name in COLUMNS]
                 yield from zip(*(column.to_pylist() for column in text), strict=True)
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{source}: not a readable Parquet file: {_line(error)}") from None
 
 
