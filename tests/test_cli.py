@@ -157,6 +157,20 @@ def test_odd_names_get_through(run, mixed, tiny_bundle):
     assert json.loads((mixed / "o.json").read_bytes())["tracks"][0]["status"] == "ok"
 
 
+def test_a_label_that_nothing_could_learn_is_told(run, tmp_path):
+    rows = [f"t{i},t{i}.wav,{'rare' if i == 5 else 'ab'[i % 2]},artist{i}" for i in range(6)]
+    (tmp_path / "m.csv").write_text("\n".join(["track_id,path,label,group", *rows]) + "\n")
+    said = []
+    for fold in range(3):
+        arguments = ("--protocol", "artist-kfold", "--folds", 3, "--fold", fold)
+        code, _, err = run("data", "split", tmp_path / "m.csv", *arguments)
+        assert code == 0
+        said.append("no track to learn from has the label rare: join it" in err)
+    assert said.count(True) == 1
+    _, _, err = run("data", "split", tmp_path / "m.csv", "--protocol", "slice")
+    assert "no track to learn from" not in err
+
+
 def test_from_music_to_a_report(run, tiny_music, tmp_path):
     manifest, store = tmp_path / "m.csv", tmp_path / "store"
     run_folder, refit = tmp_path / "run", tmp_path / "refit"

@@ -210,7 +210,7 @@ def split(manifest: str, protocol: str, seed: int, folds: int, fold: int, out: s
     Example:
       tsresformer data split mine.csv --protocol artist-kfold --seed 0
     """
-    from tsresformer.manifest import Manifest
+    from tsresformer.manifest import Manifest, listed
     from tsresformer.splits import count_ungrouped, parse_protocol
     from tsresformer.splits import split as assign
 
@@ -220,6 +220,12 @@ def split(manifest: str, protocol: str, seed: int, folds: int, fold: int, out: s
     _summarise(result, ("split",))
     if ungrouped := count_ungrouped(result.tracks):
         warn(f"{ungrouped} tracks have no group; each counts as an artist of its own")
+    learned = {label for track in result.in_split("training") for label in track.labels}
+    if unheard := [label for label in result.vocabulary if label not in learned]:
+        warn(
+            f"no track to learn from has the label {listed(unheard)}: join it to another, or "
+            "leave it empty"
+        )
     return EXIT_OK
 
 
