@@ -23,7 +23,7 @@ from sklearn.decomposition import PCA
 from fake_classifier import GENRES, FakeClassifier, case, scores
 from tsresformer import report
 from tsresformer.config import SliceConfig
-from tsresformer.errors import AudioError
+from tsresformer.errors import AudioError, ManifestError
 from tsresformer.evaluation import evaluate
 from tsresformer.manifest import Manifest, Track
 from tsresformer.report import pictures
@@ -535,6 +535,19 @@ def test_the_attention_is_drawn_over_the_music_that_it_weighs(tmp_path):
     row = int(example.row.track.track_id[1:])
     expected = log_mel[row, :, :86] - log_mel[row, :, :86].max()
     assert_allclose(example.log_mel, np.maximum(expected, -80), atol=1e-4)
+    wrong = next(row for row in result.scored if row.predicted != row.track.label).track
+    asked = evaluate(
+        classifier,
+        manifest.replace(tracks),
+        n_bootstrap=20,
+        out=tmp_path / "asked",
+        look_at=[wrong.track_id],
+    )
+    assert [example.row.track for example in asked.attention.examples] == [wrong]
+    text = Page((tmp_path / "asked" / "index.html").read_text()).text
+    assert f"It is labelled {wrong.label}, and was asked for." in text
+    with pytest.raises(ManifestError, match="no track t99 to score in its test part"):
+        evaluate(classifier, manifest.replace(tracks), look_at=["t99", wrong.track_id])
     page = Page((tmp_path / "r" / "index.html").read_text())
     assert "What the attention does with one slice: Rock" in page.text
     assert "Which bands the attention favours" in page.text

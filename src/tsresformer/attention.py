@@ -25,9 +25,15 @@ FLAT = 1e-6
 
 
 class Looked:
-    """Gathers the attention of scored tracks, in their order."""
+    """Gathers the attention of scored tracks, in their order.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    at : ids of the tracks to show in full; without any, the most confident right ones
+    """
+
+    def __init__(self, at: Sequence[str] = ()) -> None:
+        self._at = at
         self._frequency: list[NDArray[np.float64]] = []
         self._slices: list[tuple[int, NDArray[np.float32], NDArray[np.float32]]] = []
 
@@ -47,18 +53,23 @@ class Looked:
             centres_hz=_centres_hz(bundle),
             bright="loud" if bundle.features.scale == "log" else "louder than a moment ago (PCEN)",
             examples=tuple(self._examples(bundle, scored)),
+            chosen=bool(self._at),
         )
 
     def _examples(
         self, bundle: Bundle, scored: Sequence[TrackResult]
     ) -> Iterator[AttentionExample]:
-        """The most confident right predictions, each of another genre.
+        """The tracks to show in full.
 
         A file that cannot be decoded again is left out: a picture is not worth the report.
         """
         features, length = bundle.features, n_slice_frames(bundle.slicing, bundle.features)
         second = features.frames_per_second
-        chosen = _most_confident(scored, bundle.labels)
+        if self._at:
+            place = {row.track.track_id: i for i, row in enumerate(scored)}
+            chosen = [place[track_id] for track_id in self._at if track_id in place]
+        else:
+            chosen = _most_confident(scored, bundle.labels)
         paths = [scored[i].track.path for i in chosen]
         starts = {path: self._slices[i][0] for path, i in zip(paths, chosen, strict=True)}
         function = partial(_log_mel_of_slice, starts=starts, length=length, features=features)

@@ -49,6 +49,7 @@ def evaluate(
     n_workers: int | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
+    look_at: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Score every usable track of a split, and write the report.
@@ -61,6 +62,7 @@ def evaluate(
     out : folder of the report; None writes nothing
     n_workers : decoding processes; None takes one a core
     n_bootstrap : resamples behind the intervals, drawn with `seed`
+    look_at : ids of the tracks whose attention the report shows; else it chooses some
 
     Returns
     -------
@@ -69,7 +71,8 @@ def evaluate(
     Raises
     ------
     BundleError : a label that the bundle does not know, or precomputed features that are not its
-    ManifestError : nothing to score, or (SplitError) artists on both sides of an honest split
+    ManifestError : nothing to score, a track of `look_at` is not among it, or (SplitError) artists
+        on both sides of an honest split
     """
     if out is not None:
         report.check_extras()
@@ -80,12 +83,17 @@ def evaluate(
     tracks = [t for t in candidates if t.usable and t.labels]
     if not tracks:
         raise ManifestError(_nothing_to_score(manifest, split))
+    if unknown := [name for name in look_at if name not in {t.track_id for t in tracks}]:
+        raise ManifestError(
+            f"{manifest.path or 'the manifest'}: no track {listed(unknown)} to score in its "
+            f"{split} part, so its attention cannot be shown"
+        )
     classifier = Classifier.load(bundle) if isinstance(bundle, str | Path) else bundle
     _check_features(classifier.bundle, manifest)
     _check_labels(classifier.bundle, manifest, tracks)
     outcomes = _score(classifier, tracks, n_workers, progress)
     protocol = parse_protocol(manifest.protocol)
-    scored = _Scored(classifier, protocol, split, pictures=out is not None)
+    scored = _Scored(classifier, protocol, split, look_at, pictures=out is not None)
     for track in candidates:
         scored.add(track, outcomes.get(track.track_id))
     result = scored.result(manifest, n_bootstrap=n_bootstrap, seed=seed)
@@ -178,7 +186,13 @@ class _Scored:
     """Gathers the outcomes of a split, track by track in the manifest's order."""
 
     def __init__(
-        self, classifier: Classifier, protocol: Protocol, split: str, *, pictures: bool
+        self,
+        classifier: Classifier,
+        protocol: Protocol,
+        split: str,
+        look_at: Sequence[str],
+        *,
+        pictures: bool,
     ) -> None:
         self._classifier, self._protocol, self._split = classifier, protocol, split
         self._pictures = pictures
@@ -186,7 +200,7 @@ class _Scored:
         self._values: list[NDArray[np.float64]] = []  # probabilities of each scored track
         self._slices: list[NDArray[np.float32]] = []  # logits of its slices
         self._embeddings: list[NDArray[np.float32]] = []
-        self._looked = Looked()
+        self._looked = Looked(look_at)
 
     def add(self, track: Track, outcome: TrackScores | AudioError | None) -> None:
         """Turn one outcome into a row; None is a track that was not tried."""

@@ -21,13 +21,19 @@ from tsresformer.files import check_writable, hold_folder
     show_default=True,
 )
 @click.option("-o", "--out", required=True, type=click.Path(), help="The report, a folder.")
+@click.option(
+    "--look-at", multiple=True, metavar="TRACK", help="Show what the attention does with this one."
+)
 @workers_option
-def evaluate(bundle: str, manifest: str, split: str, out: str, workers: int) -> int:
+def evaluate(
+    bundle: str, manifest: str, split: str, out: str, look_at: tuple[str, ...], workers: int
+) -> int:
     """Score a bundle on a split and write a report for people and machines.
 
     \b
-    Example:
+    Examples:
       tsresformer evaluate my.bundle fma.csv --split test -o report/
+      tsresformer evaluate my.bundle fma.csv -o report/ --look-at 140 --look-at 1482
     """
     require("matplotlib", "report")
     from tsresformer.classifier import Classifier
@@ -41,7 +47,13 @@ def evaluate(bundle: str, manifest: str, split: str, out: str, workers: int) -> 
     busy = TsResformerError(f"{out}: another process is writing a report there; wait for it")
     with hold_folder(out, busy), meter("scoring") as bar:
         result = score(
-            classifier, rows, split=split, out=out, n_workers=workers, progress=bar.reach
+            classifier,
+            rows,
+            split=split,
+            out=out,
+            n_workers=workers,
+            look_at=look_at,
+            progress=bar.reach,
         )
     for kind, text in warnings_of(result):
         warn(f"{'warning' if kind == 'leak' else kind}: {text}")

@@ -90,6 +90,10 @@ def _attention(result: EvaluationResult, attention: Attention) -> Iterator[Pictu
         name = " by ".join(filter(None, [track.title, track.artist])) or track.track_id
         ends = (example.start_s, example.start_s + example.seconds)
         text = f"{name}, {ends[0]:.0f} to {ends[1]:.0f} s, recognised as {example.row.predicted}."
+        if attention.chosen:
+            why = f"It is labelled {track.label}, and was asked for."
+        else:
+            why = "Shown are the most confident right predictions of different genres."
         yield Picture(
             f"What the attention does with one slice: {example.row.predicted}",
             attention_figures.example(
@@ -103,8 +107,8 @@ def _attention(result: EvaluationResult, attention: Attention) -> Iterator[Pictu
             ),
             f"A slice's log-mel spectrum, bright is {attention.bright}. Above it the weight that "
             "the attention gives to each moment, at the right to each band; both are means over "
-            f"the network's channels, between 0 and 1, each curve on a scale of its own. {text} "
-            "Shown are the most confident right predictions of different genres.",
+            "the network's channels, between 0 and 1, each curve on a scale of its own. "
+            f"{text} {why}",
         )
 
 

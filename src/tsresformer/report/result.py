@@ -81,12 +81,14 @@ class Attention:
     frequency : weights of the bands, mean over slices, (n, M') in the order of the scored tracks
     centres_hz : centres of the mel bands, shape (n_mels,)
     bright : what a bright place of a log-mel stands for
+    chosen : whether somebody asked for these examples
     """
 
     frequency: Float
     centres_hz: Float
     bright: str
     examples: tuple[AttentionExample, ...]
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
