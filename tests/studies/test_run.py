@@ -583,6 +583,7 @@ def test_ctrl_c_says_what_remains_and_the_rest_gives_the_same_table(noisy, study
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_at_every_stage_it_gives_the_same_table(noisy, study_file, tmp_path, stop):
     path = study_file(
