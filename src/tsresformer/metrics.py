@@ -18,12 +18,16 @@ Conventions
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tsresformer.errors import TsResformerError
+
+Epoch = TypeVar("Epoch", bound=Mapping[str, float])
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -369,3 +373,13 @@ def _cumulated(values: Float) -> Float:
 
 def _mean(values: Float, weights: Float) -> Float:
     return ratio(weights @ values, weights.sum(axis=-1))
+
+
+def best_epoch(history: Sequence[Epoch]) -> Epoch:
+    """The epoch to ship: of the highest score, then of the lowest loss, then the first.
+
+    The last one where no development fold was held out.
+    """
+    if "dev_score" not in history[-1]:
+        return history[-1]
+    return max(history, key=lambda epoch: (epoch["dev_score"], -epoch["dev_loss"]))

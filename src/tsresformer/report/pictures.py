@@ -57,13 +57,13 @@ def pictures(result: EvaluationResult) -> Iterator[Picture]:
 def _training(result: EvaluationResult) -> Picture:
     losses = [epoch["dev_loss"] for epoch in result.history]
     scores = [epoch["dev_score"] for epoch in result.history]
-    best = int(np.argmax(np.array(scores) - 1e-9 * np.array(losses)))
+    best = result.history.index(metrics.best_epoch(result.history))
     kept = f"Epoch {best + 1} of {len(scores)} was kept: {percent(scores[best])}."
     return Picture(
         "How the training went",
         figures.training(losses, scores, best, f"Development score and loss by epoch. {kept}"),
-        "After each epoch the network was tried on the development fold, which it does not learn "
-        f"from; none of the tracks of this report chose the epoch. {kept}",
+        "After each epoch the network was tried on the development fold, a part of the training "
+        f"split that it does not learn from. {kept}",
     )
 
 
@@ -115,13 +115,7 @@ def _attention(result: EvaluationResult, attention: Attention) -> Iterator[Pictu
 def _confusion(result: EvaluationResult) -> Picture:
     counts = metrics.confusion_matrix(result.known, result.probabilities)
     worst = worst_confusion(counts, result.labels)
-    numbered = len(counts) <= figures.NUMBERED_CLASSES
-    cells = (
-        "The large number is the percentage of the row's tracks, the small one how many they are."
-        if numbered
-        else "The stronger the colour, the larger the share of the row's tracks; confusion.csv "
-        "has the numbers."
-    )
+    numbered, cells = confusion_cells(len(counts), "; confusion.csv has the numbers")
     return Picture(
         "What is taken for what",
         figures.confusion(counts, result.labels, f"Confusion matrix. {worst}"),
@@ -130,6 +124,16 @@ def _confusion(result: EvaluationResult) -> Picture:
         small_print=True,
         dense=not numbered,
     )
+
+
+def confusion_cells(n_classes: int, elsewhere: str = "") -> tuple[bool, str]:
+    """Whether the cells of a confusion matrix are numbered, and how they are read."""
+    if n_classes <= figures.NUMBERED_CLASSES:
+        return True, (
+            "The large number is the percentage of the row's tracks, the small one how many they "
+            "are."
+        )
+    return False, f"The stronger the colour, the larger the share of the row's tracks{elsewhere}."
 
 
 def worst_confusion(counts: NDArray[np.int64] | Float, names: Sequence[str]) -> str:

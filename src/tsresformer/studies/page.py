@@ -11,10 +11,9 @@ import numpy as np
 from tsresformer.compare import MCNEMAR_WARNING
 from tsresformer.errors import TsResformerError
 from tsresformer.files import atomic_write
-from tsresformer.report.figures import NUMBERED_CLASSES
 from tsresformer.report.figures import confusion as draw_confusion
 from tsresformer.report.page import template
-from tsresformer.report.pictures import Picture, worst_confusion
+from tsresformer.report.pictures import Picture, confusion_cells, worst_confusion
 from tsresformer.report.result import percent
 from tsresformer.studies import figures
 from tsresformer.studies.budget import duration
@@ -450,12 +449,7 @@ def _genres(
         yield _recalls(plan, points, kinds, genres, where, which)
     counts = confusion(first, genres)
     worst = worst_confusion(counts, genres)
-    numbered = len(genres) <= NUMBERED_CLASSES
-    cells = (
-        "The large number is the percentage of the row's tracks, the small one how many they are."
-        if numbered
-        else "The stronger the colour, the larger the share of the row's tracks."
-    )
+    numbered, cells = confusion_cells(len(genres))
     seeds = ", mean over its seeds" if len(first.answers) > 1 else ""
     yield Picture(
         f"What is taken for what{where}",

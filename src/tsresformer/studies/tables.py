@@ -127,35 +127,26 @@ def contrasts(results: Results, found: Sequence[Point]) -> list[Contrast]:
 
     Where the protocols themselves are compared, over all.
     """
-    pairs = [
-        (
-            (axis, reference, point),
-            difference(reference.track, point.track),
-            difference(reference.slice, point.slice),
-        )
-        for axis, label in results.plan.reference_labels.items()
-        for reference in found
-        if _place(reference, axis) == label
-        for point in found
-        if point is not reference and _without(point, axis) == _without(reference, axis)
-    ]
+    pairs = _pairs(results, found)
+    tracks = [difference(reference.track, point.track) for _, reference, point in pairs]
+    slices = [difference(reference.slice, point.slice) for _, reference, point in pairs]
     families: dict[str, list[int]] = {}
-    for i, ((axis, _, point), _, _) in enumerate(pairs):
+    for i, (axis, _, point) in enumerate(pairs):
         families.setdefault("" if axis == "protocol" else point.protocol, []).append(i)
     p_track: dict[int, float] = {}
     p_slice: dict[int, float] = {}
     for family in families.values():
-        p_track.update(zip(family, holm([pairs[i][1].p for i in family]), strict=True))
-        p_slice.update(zip(family, holm([pairs[i][2].p for i in family]), strict=True))
+        p_track.update(zip(family, holm([tracks[i].p for i in family]), strict=True))
+        p_slice.update(zip(family, holm([slices[i].p for i in family]), strict=True))
     compared = []
-    for i, ((axis, reference, point), track, slice_) in enumerate(pairs):
-        only = _discordant(reference, point) if axis != "protocol" else None
+    for i, (axis, reference, point) in enumerate(pairs):
+        only = _discordant(axis, reference, point)
         compared.append(
             Contrast(
                 point,
                 reference,
-                track,
-                slice_,
+                tracks[i],
+                slices[i],
                 p_track[i],
                 p_slice[i],
                 only,
@@ -163,6 +154,18 @@ def contrasts(results: Results, found: Sequence[Point]) -> list[Contrast]:
             )
         )
     return compared
+
+
+def _pairs(results: Results, found: Sequence[Point]) -> list[tuple[str, Point, Point]]:
+    """Axis of the reference, the reference, and the point that is compared with it."""
+    return [
+        (axis, reference, point)
+        for axis, label in results.plan.reference_labels.items()
+        for reference in found
+        if _place(reference, axis) == label
+        for point in found
+        if point is not reference and _without(point, axis) == _without(reference, axis)
+    ]
 
 
 def _place(point: Point, axis: str) -> str:
@@ -174,8 +177,13 @@ def _without(point: Point, axis: str) -> list[tuple[str, str]]:
     return [(name, value) for name, value in where if name != axis]
 
 
-def _discordant(one: Point, two: Point) -> tuple[int, int] | None:
-    """Tracks that only one, and only the other, gets right with the first seed of both."""
+def _discordant(axis: str, one: Point, two: Point) -> tuple[int, int] | None:
+    """Tracks that only one, and only the other, gets right with the first seed of both.
+
+    None without such a seed, and where protocols are compared, which test other tracks.
+    """
+    if axis == "protocol":
+        return None
     others = dict(zip(two.seeds, two.answers, strict=True))
     both = [
         (a, others[seed]) for seed, a in zip(one.seeds, one.answers, strict=True) if seed in others
@@ -292,8 +300,7 @@ def notes(results: Results, found: Sequence[Point]) -> list[str]:
         "95 % intervals: bootstrap over artists, and over seeds where there are several. Training: "
         "all folds of one seed together."
     )
-    seeds = {len(point.cells) for point in found}
-    if 1 in seeds:
+    if any(len(point.cells) == 1 for point in found):
         texts.append("With one seed, the luck of that one training is not in its intervals.")
     if any(point.leaks for point in found):
         texts.append(
@@ -304,7 +311,7 @@ def notes(results: Results, found: Sequence[Point]) -> list[str]:
             f"Differences are from {axis} {label}, in points; p by a bootstrap over artists, Holm-"
             f"corrected among the comparisons{'' if axis == 'protocol' else ' of one protocol'}."
         )
-    texts += [text] if (text := _mcnemar_note(contrasts(results, found))) else []
+    texts += [text] if (text := _mcnemar_note(results, found)) else []
     per_track = [point.slices_per_track for point in found]
     if any(point.leaks for point in found) and max(per_track) > 1.05 * min(per_track):
         each = (f"{point.protocol} {n:.1f}" for point, n in zip(found, per_track, strict=True))
@@ -323,13 +330,13 @@ def notes(results: Results, found: Sequence[Point]) -> list[str]:
     return texts
 
 
-def _mcnemar_note(found: Sequence[Contrast]) -> str:
+def _mcnemar_note(results: Results, found: Sequence[Point]) -> str:
     """McNemar's p-values with the warning that goes with them; nothing where there are none."""
     tests: dict[str, list[str]] = {}
-    for gap in found:
-        if not math.isnan(gap.mcnemar_p):
-            text = f"{gap.point.label} {p_text(gap.mcnemar_p)}"
-            tests.setdefault(gap.point.protocol, []).append(text)
+    for axis, reference, point in _pairs(results, found):
+        if only := _discordant(axis, reference, point):
+            text = f"{point.label} {p_text(mcnemar(*only))}"
+            tests.setdefault(point.protocol, []).append(text)
     if not tests:
         return ""
     each = "; ".join(f"{protocol}: {', '.join(texts)}" for protocol, texts in tests.items())

@@ -18,8 +18,9 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from tsresformer.config import Config
 from tsresformer.files import atomic_write
+from tsresformer.metrics import best_epoch
 from tsresformer.progress import meter
-from tsresformer.training.run import Run, best_epoch
+from tsresformer.training.run import Run
 
 
 class Epochs(Checkpoint):

@@ -9,7 +9,7 @@ import pickle
 import platform
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,7 @@ from tsresformer.files import (
     write_sealed,
 )
 from tsresformer.manifest import Manifest
+from tsresformer.metrics import best_epoch
 from tsresformer.spreadsheet import write_rows
 
 FORMAT = 2
@@ -253,16 +254,6 @@ def hold(folder: str | Path) -> Iterator[None]:
     busy = TrainingError(f"{folder}: another process is training this run; wait for it")
     with hold_folder(folder, busy):
         yield
-
-
-def best_epoch(history: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The epoch to ship: of the highest score, then of the lowest loss, then the first.
-
-    The last one where no development fold was held out.
-    """
-    if "dev_score" not in history[-1]:
-        return history[-1]
-    return max(history, key=lambda epoch: (epoch["dev_score"], -epoch["dev_loss"]))
 
 
 def rows_key(manifest: Manifest) -> str:
