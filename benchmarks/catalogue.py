@@ -6,7 +6,7 @@ MUSIC is a folder of audio files: at least 500, of about 30 s each, for figures 
 First comes the plain loop that everything is compared with: `Classifier.predict` over the files in
 one process on one core. Then `tsresformer catalogue run` with each number of workers. Rates are
 those between the first and the last part, so that the start of Ray does not count; it is
-printed beside them. Rates mean something on a quiet machine only, and with as many cores as
+printed beside them, and where one part holds all files there is no rate. Rates mean something on a quiet machine only, and with as many cores as
 workers; the seconds of CPU for a track, of the workers and their decoders, on any.
 """
 
@@ -45,14 +45,13 @@ def main() -> None:
     print(f"{len(files)} files, {n_cores()} cores", file=sys.stderr)
     plain = plain_loop(files)
     print(json.dumps({"what": "predict loop, one core", **plain}), flush=True)
-    rates = {}
+    rates: dict[int, float] = {}
     for n_workers in options.workers:
         result = catalogue(files, n_workers, options.engine, options.part_tracks)
-        rates[n_workers] = result["tracks_per_s"]
-        result["per_worker_of_the_loop"] = round(
-            result["tracks_per_s"] / n_workers / plain["tracks_per_s"], 3
-        )
-        result["times_the_first"] = round(rates[n_workers] / rates[options.workers[0]], 3)
+        if "tracks_per_s" in result:
+            rate = rates[n_workers] = result["tracks_per_s"]
+            result["per_worker_of_the_loop"] = round(rate / n_workers / plain["tracks_per_s"], 3)
+            result["times_the_first"] = round(rate / next(iter(rates.values())), 3)
         what = f"catalogue run, {options.engine}, {n_workers} workers"
         print(json.dumps({"what": what, **result}), flush=True)
 
@@ -95,9 +94,12 @@ def catalogue(files: list[Path], n_workers: int, engine: str, part_tracks: int) 
         parts = sorted((out / "parts").iterdir(), key=lambda path: path.stat().st_mtime_ns)
         times = [path.stat().st_mtime for path in parts]
         size = sum(path.stat().st_size for path in parts)
-    n_between = status["tracks"] - part_tracks
+    rate = {}
+    if times[-1] > times[0]:
+        n_between = status["tracks"] - part_tracks
+        rate["tracks_per_s"] = round(n_between / (times[-1] - times[0]), 3)
     return {
-        "tracks_per_s": round(n_between / (times[-1] - times[0]), 3),
+        **rate,
         "cpu_s_per_track": round(sum(cpu_s.values()) / status["tracks"], 4),
         "tracks": status["tracks"],
         "failed": sum(n for name, n in status["status"].items() if name not in ("ok", "silent")),
