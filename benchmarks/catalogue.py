@@ -6,8 +6,9 @@ MUSIC is a folder of audio files: at least 500, of about 30 s each, for figures 
 First comes the plain loop that everything is compared with: `Classifier.predict` over the files in
 one process on one core. Then `tsresformer catalogue run` with each number of workers. Rates are
 those between the first and the last part, so that the start of Ray does not count; it is
-printed beside them, and where one part holds all files there is no rate. Rates mean something on a quiet machine only, and with as many cores as
-workers; the seconds of CPU for a track, of the workers and their decoders, on any.
+printed beside them, and where one part holds all files there is no rate. Rates mean something on a
+quiet machine only, and with as many cores as workers; the seconds of CPU for a track, of the
+workers and their decoders, on any.
 """
 
 from __future__ import annotations

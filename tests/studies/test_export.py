@@ -149,6 +149,19 @@ def test_a_note_of_the_author_is_below_the_question(results, tmp_path):
     assert page.index("nothing.") < page.index('<dl class="facts">')
 
 
+def test_a_note_stays_with_the_results(results, tmp_path):
+    out = export_results(results, tmp_path / "copy", note="Cores were shared.")
+    assert command_line(["study", "show", str(out)]) == 0
+    assert "Cores were shared." in (out / "report.html").read_text()
+    again = export_results(Results.open(out), tmp_path / "again")
+    assert (again / "README.md").read_text() == (out / "README.md").read_text()
+    other = export_results(Results.open(out), tmp_path / "other", note="On one core.")
+    assert "Cores" not in (other / "README.md").read_text()
+    plan = {name: value for name, value in results.record.items() if name != "format"}
+    assert Results.begin(out, plan, resume=True).note == "Cores were shared."
+    assert Results.open(out).note == "Cores were shared."
+
+
 @pytest.mark.parametrize("text", ["1. Two", "# Two", "- two", "> two", "+ two", "=="])
 def test_a_note_begins_no_list_or_heading(text):
     assert re.fullmatch(r"\d?\\.*", _escaped(text))

@@ -234,7 +234,8 @@ def test_a_page_of_protocols_says_what_differs_and_nothing_of_mcnemar(study):
         'protocols = ["slice", "artist-kfold"]\nreference = { protocol = "artist-kfold" }'
     )
     found = [point({}, "slice", wrong=5), point({}, "artist-kfold", wrong=2, n_slices=3)]
-    page = write_page(results, found, note="Cores were <b>shared</b>.").read_text()
+    noted = {**results.record, "note": "Cores were <b>shared</b>."}
+    page = write_page(dataclasses.replace(results, record=noted), found).read_text()
     assert "McNemar" not in page
     assert "Right alone" not in page
     assert "correction is over all of them" in page

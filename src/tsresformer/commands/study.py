@@ -231,7 +231,12 @@ def show(folder: str, json: str | None) -> int:
 @study.command()
 @click.argument("folder", metavar="RESULTS", type=click.Path())
 @click.option("-o", "--out", required=True, type=click.Path(), help="The copy, a new folder.")
-@click.option("--note", metavar="TEXT", default="", help="A sentence of yours below the question.")
+@click.option(
+    "--note",
+    metavar="TEXT",
+    default="",
+    help="A sentence of yours below the question; it stays with the results.",
+)
 def export(folder: str, out: str, note: str) -> int:
     """Copy a study's results into a folder that is fit to be committed.
 

@@ -25,7 +25,7 @@ from tsresformer.report.pictures import Picture
 from tsresformer.spreadsheet import write_rows
 from tsresformer.studies.page import draw, write_page
 from tsresformer.studies.plan import OVERRIDABLE, load_study, shipped_studies
-from tsresformer.studies.results import RECORD, Results
+from tsresformer.studies.results import RECORD, Results, noted
 from tsresformer.studies.tables import Point, markdown, write_tables
 
 README, PLOTS = "README.md", "plots"
@@ -45,7 +45,7 @@ def export_results(results: Results, out: str | Path, *, note: str = "") -> Path
 
     Parameters
     ----------
-    note : a sentence of the author's, shown below the question
+    note : a sentence of the author's, shown below the question; empty keeps the one that is there
 
     Raises
     ------
@@ -58,22 +58,22 @@ def export_results(results: Results, out: str | Path, *, note: str = "") -> Path
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         folder = Path(temporary) / "results"
-        copy = _copy(results, folder)
+        copy = _copy(results, folder, note or results.note)
         found = write_tables(copy)
         drawn = draw(copy, found)
-        write_page(copy, found, drawn, note)
-        _write_readme(copy, found, drawn, note)
+        write_page(copy, found, drawn)
+        _write_readme(copy, found, drawn)
         fsync_folder(folder)
         folder.rename(out)
     fsync_folder(out.parent)
     return out
 
 
-def _copy(results: Results, folder: Path) -> Results:
-    """Copy record, cells, predictions and trials."""
+def _copy(results: Results, folder: Path, note: str) -> Results:
+    """Copy record, cells, predictions and trials, and put the note into the record."""
     folder.mkdir()
-    shutil.copyfile(results.folder / RECORD, folder / RECORD)
-    copy = Results(folder, results.record)
+    copy = Results(folder, noted(results.record, note))
+    write_sealed(folder / RECORD, copy.record)
     for cell in results.cells():
         rounded = _rounded(cell)
         if not cell["error"]:
@@ -108,24 +108,20 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def _write_readme(
-    results: Results, found: Sequence[Point], drawn: Sequence[Picture], note: str
-) -> None:
+def _write_readme(results: Results, found: Sequence[Point], drawn: Sequence[Picture]) -> None:
     """Write the pictures as files, and the text that shows them."""
     plots = results.folder / PLOTS
     plots.mkdir()
     for name, picture in zip(_names(drawn), drawn, strict=True):
         (plots / name).write_text(_standalone(picture.svg), encoding="utf-8")
-    text = "\n".join(_readme(results, found, drawn, note))
+    text = "\n".join(_readme(results, found, drawn))
     (results.folder / README).write_text(text + "\n", encoding="utf-8")
 
 
-def _readme(
-    results: Results, found: Sequence[Point], drawn: Sequence[Picture], note: str
-) -> Iterator[str]:
+def _readme(results: Results, found: Sequence[Point], drawn: Sequence[Picture]) -> Iterator[str]:
     plan = results.plan
     yield from (f"# {plan.title}", "", plan.question, "")
-    yield from (_escaped(note), "") if note else ()
+    yield from (_escaped(results.note), "") if results.note else ()
     yield from ("```", _command(results), "```", "")
     if found:
         yield markdown(results, found)

@@ -49,21 +49,19 @@ def write_page(
     results: Results,
     found: Sequence[Point],
     drawn: Sequence[Picture] | None = None,
-    note: str = "",
 ) -> Path:
     """Write the page beside the results.
 
     Parameters
     ----------
     drawn : what `draw` gave, if it was called already
-    note : a sentence of the author's, shown below the question
     """
     gaps = contrasts(results, found)
     header, rows = point_rows(results, found)
     paired = any(gap.only is not None for gap in gaps)
     page = template("study.html.j2").render(
         plan=results.plan,
-        note=note,
+        note=results.note,
         banners=list(_banners(results, found)),
         facts=_facts(results, found),
         pictures=draw(results, found) if drawn is None else drawn,

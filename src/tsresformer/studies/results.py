@@ -73,7 +73,8 @@ class Results:
     def begin(cls, folder: str | Path, record: Mapping[str, Any], *, resume: bool) -> Results:
         """Start in a new folder, or go on with the same study."""
         check_folder(folder, record, resume=resume)
-        results = cls(Path(folder), {"format": FORMAT, **record})
+        note = cls.open(folder).note if (Path(folder) / RECORD).is_file() else ""
+        results = cls(Path(folder), noted({"format": FORMAT, **record}, note))
         write_sealed(results.folder / RECORD, results.record)
         return results
 
@@ -81,6 +82,11 @@ class Results:
     def plan(self) -> Plan:
         """The study's plan."""
         return Plan(**self.record["plan"])
+
+    @property
+    def note(self) -> str:
+        """The author's sentence about these results, if there is one."""
+        return str(self.record.get("note", ""))
 
     @property
     def progress(self) -> str:
@@ -198,6 +204,11 @@ class Results:
         """Remove what only cells that are unfinished, or failed, need."""
         for name in ("parts", "work", "stores"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def noted(record: Mapping[str, Any], note: str) -> dict[str, Any]:
+    """The record of a study with the author's note, if there is one."""
+    return {**record, "note": note} if note else dict(record)
 
 
 def read_record(path: Path, key: str = "") -> dict[str, Any]:
