@@ -495,6 +495,29 @@ def test_ctrl_c_keeps_what_was_classified(tiny_music, tiny_bundle, tmp_path):
     assert 0 < len(json.loads(out.read_text())["tracks"]) < 4000
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("press()", ""),
+        ("try: press()\n    finally: press()", ""),
+        ("dropped = Dropped(); del dropped; print('on and on')", "error: interrupted\n"),
+    ],
+    ids=["once", "twice", "in a destructor"],
+)
+def test_ctrl_c_ends_any_command_without_a_traceback(command, said):
+    program = (
+        "import os, signal\n"
+        "from tsresformer import cli\n"
+        "def press(*_): os.kill(os.getpid(), signal.SIGINT)\n"
+        "class Dropped: __del__ = press\n"
+        f"def run(_):\n    {command}\n    return 0\n"
+        "cli.run = run\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", said)
+
+
 def test_ctrl_c_in_training_can_be_resumed(tiny_run, tmp_path):
     command = [*COMMAND, "train", "--manifest", str(tiny_run / "m.csv"), "-o", str(tmp_path / "r")]
     command += ["--store", str(tiny_run / "store"), "--set", "train.batch_size=4"]

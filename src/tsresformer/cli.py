@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from importlib import import_module
+from types import FrameType
 from typing import Any
 
 import click
@@ -70,12 +71,39 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0, 1 some input failed, 2 usage or artefact, 130 Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+        sys.unraisablehook = _unraisable
     try:
         code = run(arguments)
-    except KeyboardInterrupt:  # again, while the first was being answered
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nobody is left to answer it
+    except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nobody is left to answer another
     sys.exit(code)
+
+
+_interrupts: list[int] = []
+"""Each Ctrl-C so far."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Answer Ctrl-C by an exception; a second one ends the process, as kill -9 would.
+
+    An exception amid what cleans up after the first would be lost, or told with a traceback.
+    """
+    _interrupts.append(number)
+    if len(_interrupts) > 1:
+        os._exit(EXIT_INTERRUPTED)
+    raise KeyboardInterrupt
+
+
+def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """End the process where Ctrl-C came in a destructor, in which Python drops exceptions."""
+    if unraisable.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(unraisable)
+        return
+    _complain("interrupted")
+    os._exit(EXIT_INTERRUPTED)
 
 
 def run(arguments: list[str] | None = None) -> int:

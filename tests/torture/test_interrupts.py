@@ -44,7 +44,7 @@ def interrupted(
 
 @pytest.fixture
 def place(tmp_path):
-    """Where a training or a study is written; it is begun anew each time."""
+    """Where a training or a study is written."""
     return tmp_path / "run"
 
 
@@ -89,7 +89,7 @@ def test_ctrl_c_twice(name, commands, place, tmp_path, torture):
     generator = torture.random(f"interrupts {name}")
     arguments = commands[name]
     for _ in range(torture.amount(1, 10, 100)):
-        for written in (place, tmp_path / "album" / ".tsresformer"):
+        for written in (place, tmp_path / "out", tmp_path / "album" / ".tsresformer"):
             shutil.rmtree(written, ignore_errors=True)
         pauses = generator.uniform(0.0, 4.0), generator.uniform(0, 0.3)
         code, err = interrupted(arguments, place, *pauses)

@@ -98,8 +98,8 @@ def read(
     found = tuple(tracks.values())
     if all(track.status == "missing" for track in found):
         raise ManifestError(
-            f"{audio_dir}: has none of the {len(found):,} clips of fma_{subset}; "
-            f"expected was, as the first, {found[0].path}"
+            f"{audio_dir}: has none of the {len(found):,} clips of fma_{subset} that "
+            f"{metadata / 'tracks.csv'} lists; expected was, as the first, {found[0].path}"
         )
     return Manifest(found, notes=tuple(_notes(audio, found, n_repeated)))
 

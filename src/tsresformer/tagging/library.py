@@ -235,7 +235,7 @@ def _to_the_end() -> Iterator[None]:
     """Let Ctrl-C wait until a file is changed and its row has been taken, so that none is lost."""
     handler = signal.getsignal(signal.SIGINT)
     main = threading.current_thread() is threading.main_thread()
-    if not main or handler is not signal.default_int_handler:
+    if not main or not callable(handler):
         yield
         return
     pressed = threading.Event()
@@ -245,7 +245,7 @@ def _to_the_end() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, handler)
         if pressed.is_set():
-            raise KeyboardInterrupt
+            handler(signal.SIGINT, None)
 
 
 @contextlib.contextmanager
