@@ -100,6 +100,18 @@ def test_a_long_item_holds_up_no_other_at_the_end() -> None:
 # Poison
 
 
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_a_kill_for_memory_costs_no_item(n_workers: int, tmp_path: Path) -> None:
+    items = [f"{tmp_path / 'killed'} {number}" for number in range(5)]
+    events = list(stream(worker_functions.stumble, items, n_workers=n_workers))
+    assert [event for event in events if event.kind == "error"] == []
+    found: dict[str, list[int]] = {}
+    for number, n in (event.value for event in events if event.kind == "chunk"):
+        found.setdefault(number, []).append(n)
+    assert found == {str(number): [0, 1, 2, 3] for number in range(5)}
+    assert (tmp_path / "killed").exists()
+
+
 def test_every_poison_costs_its_item_only() -> None:
     poisons = {
         "sleep 60": "made no progress for 1 s",

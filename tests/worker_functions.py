@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -51,6 +52,16 @@ def act(item: str) -> Iterator[Any]:
         os.write(1, b"stdout noise\n")
         os.write(2, b"stderr noise\n")
     yield "done"
+
+
+def stumble(item: str) -> Iterator[tuple[str, int]]:
+    """Four chunks; after two the first process to come so far ends as if memory had run out."""
+    path, _, number = item.partition(" ")
+    for n in range(4):
+        yield number, n
+        if n == 1 and not Path(path).exists():
+            with contextlib.suppress(FileExistsError), open(path, "x"):
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 def megabytes(item: str) -> Iterator[bytes]:

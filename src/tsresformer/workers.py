@@ -169,12 +169,14 @@ class Child:
     ----------
     pending : items that were given and have neither end nor error yet
     ready : whether it has said that it imported the function
+    n_chunks : how many have come of the item in work
     replies : the descriptor that its messages arrive on
     """
 
     def __init__(self, job: bytes, limits: Limits) -> None:
         self.pending: deque[tuple[int, str]] = deque()
         self.ready = False
+        self.n_chunks = 0
         self._status: int | None = None
         requests, self._requests = os.pipe()
         self.replies, replies = os.pipe()
@@ -262,6 +264,7 @@ class _Pool:
         self._n_workers, self._in_flight = max(1, n_workers), max(1, in_flight)
         self._workers: dict[int, Child] = {}
         self._waiting: deque[tuple[int, str]] = deque()
+        self._begun: dict[int, int] = {}  # item that a killed child had -> chunks handed on
         self._n_failed_starts = 0
 
     def feed(self, items: Iterable[str]) -> None:
@@ -269,6 +272,7 @@ class _Pool:
         for worker in [worker for worker in self._workers.values() if worker.is_dead()]:
             self._remove(worker)
         self._items = enumerate(items)
+        self._begun.clear()
         self.fill()
 
     def fill(self) -> None:
@@ -312,10 +316,14 @@ class _Pool:
         if kind == "broken":
             raise value
         if kind == "chunk":
+            worker.n_chunks += 1
+            if worker.n_chunks <= self._begun.get(worker.pending[0][0], 0):
+                return None
             return Event(*worker.pending[0], "chunk", value)
         if kind == "dead":
             event = self._bury(worker)
         else:
+            worker.n_chunks = 0
             event = Event(*worker.pending.popleft(), "error" if value else "end", value)
             if kind == "fatal":
                 self._remove(worker)
@@ -323,10 +331,16 @@ class _Pool:
         return event
 
     def _bury(self, worker: Child) -> Event | None:
-        """Replace a child that died; the item that it was working on is lost."""
+        """Replace a child that died; the item that it was working on is lost.
+
+        Where the kernel killed it, the item may be innocent: memory was short. It has a second try.
+        """
         victim = worker.pending.popleft() if worker.ready and worker.pending else None
         status = self._remove(worker)
-        if victim:
+        if victim and status == -signal.SIGKILL and victim[0] not in self._begun:
+            self._begun[victim[0]] = worker.n_chunks
+            self._waiting.appendleft(victim)
+        elif victim:
             return Event(*victim, "error", lost(victim[1], status, self._limits))
         self._n_failed_starts += not worker.ready
         if self._n_failed_starts >= MAX_FAILED_STARTS:
