@@ -500,13 +500,14 @@ def test_ctrl_c_keeps_what_was_classified(tiny_music, tiny_bundle, tmp_path):
     [
         ("press()", ""),
         ("try: press()\n    finally: press()", ""),
+        ("atexit.register(press); press()", ""),
         ("dropped = Dropped(); del dropped; print('on and on')", "error: interrupted\n"),
     ],
-    ids=["once", "twice", "in a destructor"],
+    ids=["once", "twice", "at the end", "in a destructor"],
 )
 def test_ctrl_c_ends_any_command_without_a_traceback(command, said):
     program = (
-        "import os, signal\n"
+        "import atexit, os, signal\n"
         "from tsresformer import cli\n"
         "def press(*_): os.kill(os.getpid(), signal.SIGINT)\n"
         "class Dropped: __del__ = press\n"

@@ -79,6 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nobody is left to answer it
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python would restore what kills, as it ends
     sys.exit(code)
 
 
