@@ -500,16 +500,17 @@ def test_ctrl_c_keeps_what_was_classified(tiny_music, tiny_bundle, tmp_path):
     [
         ("press()", ""),
         ("try: press()\n    finally: press()", ""),
-        ("atexit.register(press); press()", ""),
+        ("atexit.register(tell); press()", "SIG_IGN\n"),
         ("dropped = Dropped(); del dropped; print('on and on')", "error: interrupted\n"),
     ],
     ids=["once", "twice", "at the end", "in a destructor"],
 )
 def test_ctrl_c_ends_any_command_without_a_traceback(command, said):
     program = (
-        "import atexit, os, signal\n"
+        "import atexit, os, signal, sys\n"
         "from tsresformer import cli\n"
         "def press(*_): os.kill(os.getpid(), signal.SIGINT)\n"
+        "def tell(): print(signal.getsignal(signal.SIGINT).name, file=sys.stderr)\n"
         "class Dropped: __del__ = press\n"
         f"def run(_):\n    {command}\n    return 0\n"
         "cli.run = run\n"
