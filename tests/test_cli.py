@@ -499,14 +499,15 @@ def test_ctrl_c_keeps_what_was_classified(tiny_music, tiny_bundle, tmp_path):
     ("command", "said"),
     [
         ("press()", ""),
+        ("exec('press()')", ""),
         ("try: press()\n    finally: press()", ""),
         ("atexit.register(tell); press()", "SIG_IGN\n"),
         ("dropped = Dropped(); del dropped; print('on and on')", "error: interrupted\n"),
     ],
-    ids=["once", "twice", "at the end", "in a destructor"],
+    ids=["once", "in exec", "twice", "at the end", "in a destructor"],
 )
-def test_ctrl_c_ends_any_command_without_a_traceback(command, said):
-    program = (
+def test_ctrl_c_ends_any_command_without_a_traceback(command, said, tmp_path):
+    (tmp_path / "program.py").write_text(
         "import atexit, os, signal, sys\n"
         "from tsresformer import cli\n"
         "def press(*_): os.kill(os.getpid(), signal.SIGINT)\n"
@@ -516,7 +517,9 @@ def test_ctrl_c_ends_any_command_without_a_traceback(command, said):
         "cli.run = run\n"
         "cli.main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "program"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", said)
 
 

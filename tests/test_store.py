@@ -88,7 +88,8 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(manifest, tmp_path):
     with pytest.raises(StoreError, match="is unfinished; 'tsresformer features"):
         FeatureStore.open(killed)
     first = (killed / "shard-00000.npy").stat().st_mtime_ns
-    (killed / ".shard-00001.npy.left-over").write_bytes(b"half")
+    for name in (".shard-00001.npy.left-over", ".store-begun-00001.json.left-over"):
+        (killed / name).write_bytes(b"half")
     subprocess.run([*command, str(killed)], check=True)
     assert (killed / "shard-00000.npy").stat().st_mtime_ns == first
     assert contents(killed) == contents(whole)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import io
 import os
 import signal
@@ -74,13 +76,28 @@ def main(arguments: list[str] | None = None) -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
         sys.unraisablehook = _unraisable
+    codes: list[int] = []
+    atexit.register(_leave, codes)
     try:
         code = run(arguments)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nobody is left to answer it
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python would restore what kills, as it ends
+    if _interrupts:
+        codes.append(code)
     sys.exit(code)
+
+
+def _leave(codes: list[int]) -> None:
+    """End here, after all other exit handlers, if there is a code.
+
+    `python -m` ends by SIGINT, whatever the code, once a KeyboardInterrupt has passed an `exec`.
+    """
+    if codes:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(codes[0])
 
 
 _interrupts: list[int] = []

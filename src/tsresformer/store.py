@@ -268,7 +268,7 @@ def _complete(out: Path, record: dict[str, Any], n_shards: int) -> None:
 
 def _sweep(out: Path) -> None:
     """Remove what was begun and never got its name."""
-    for leftover in out.glob(".shard-*"):
+    for leftover in (*out.glob(".shard-*"), *out.glob(".store*")):
         leftover.unlink(missing_ok=True)
 
 
