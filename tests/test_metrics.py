@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import metrics as reference
@@ -257,6 +257,7 @@ def test_unsure_threshold_keeps_its_coverage_when_the_target_is_out_of_reach():
     assert metrics.unsure_threshold(labels, probabilities, 0.9, min_coverage=1.0) == 0
 
 
+@example(seed=921, target=0.61)  # two confidences with no number between them
 @given(seed=st.integers(0, 10_000), target=st.floats(0.1, 1))
 def test_unsure_threshold_keeps_its_promise(seed, target):
     labels, probabilities = single_case(seed, n_items=50, n_classes=3, decimals=1)

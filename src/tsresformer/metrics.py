@@ -299,7 +299,9 @@ def unsure_threshold(
     last_kept = int(reached.nonzero()[0][-1]) if reached.any() else int(allowed.argmax())
     if last_kept == len(curve.threshold) - 1:
         return 0.0
-    return float(curve.threshold[last_kept : last_kept + 2].mean())
+    lowest, below = curve.threshold[last_kept : last_kept + 2]
+    middle = (lowest + below) / 2
+    return float(middle if middle > below else lowest)  # no number lies between neighbours
 
 
 def _truth(labels: ArrayLike, scores: ArrayLike) -> tuple[Bool, Float]:
