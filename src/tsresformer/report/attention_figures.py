@@ -62,7 +62,7 @@ def example(
     beside = axes.inset_axes((1.03, 0, 0.2, 1), sharey=axes)
     edges = np.linspace(0, n_mels, len(frequencies) + 1)
     beside.stairs(frequencies, edges, baseline=None, orientation="horizontal", color=VERMILLION)
-    beside.locator_params(axis="x", nbins=2, prune="lower")
+    beside.locator_params(axis="x", nbins=2, min_n_ticks=1, prune="lower")
     beside.tick_params(axis="x", labelsize=7)
     beside.set_title("of each band", fontsize=7.5)
     above.tick_params(labelbottom=False)
