@@ -12,6 +12,7 @@ const at = (id) => document.getElementById(id);
 const result = new Result();
 
 let models = [];
+let opening = null; // promise that the models and examples are known
 let song = null; // the file that is sent or shown
 let work = null; // AbortController of what runs
 let recorder = null;
@@ -54,14 +55,27 @@ function complain(error, retry) {
 
 async function start() {
   await attempt(async () => {
-    const [served, music] = await Promise.all([getJson("/v1/models"), getJson("/v1/examples")]);
-    ({ models } = served);
-    at("model").replaceChildren(...models.map(({ name }) => new Option(name, name, false, name === served.default)));
-    at("model").disabled = models.length < 2;
-    describeModel();
-    listExamples(music.examples);
-    if (at("start").hidden) show("start");
+    await opened();
+    if (!at("problem").hidden) show("start");
   }, start);
+}
+
+// Asks the service once what it has, and again after a failure.
+function opened() {
+  opening ??= askForModels().catch((error) => {
+    opening = null;
+    throw error;
+  });
+  return opening;
+}
+
+async function askForModels() {
+  const [served, music] = await Promise.all([getJson("/v1/models"), getJson("/v1/examples")]);
+  ({ models } = served);
+  at("model").replaceChildren(...models.map(({ name }) => new Option(name, name, false, name === served.default)));
+  at("model").disabled = models.length < 2;
+  describeModel();
+  listExamples(music.examples);
 }
 
 function describeModel() {
@@ -109,6 +123,8 @@ function begin(title, name) {
 async function classify() {
   const signal = begin("Sending", song.name);
   await attempt(async () => {
+    await opened(); // a file may be given before the models are known
+    signal.throwIfAborted();
     const analysis = await analyse(song, at("model").value, { onSent, signal });
     result.fill(song, analysis, model().labels);
     show("result");
