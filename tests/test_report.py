@@ -300,6 +300,16 @@ def test_few_artists_and_none_are_told():
     assert " artists 60" not in words
 
 
+def test_artists_of_whom_one_has_most_tracks_are_worth_few():
+    classifier, manifest = case(60, n_groups=30)
+    tracks = [dataclasses.replace(track, group="artist0") for track in manifest.tracks[:45]]
+    uneven = evaluate(
+        classifier, manifest.replace([*tracks, *manifest.tracks[45:]]), n_bootstrap=20
+    )
+    assert ", worth 2 of one size) on 60 tracks" in uneven.sentence()
+    assert "worth" not in evaluate(classifier, manifest, n_bootstrap=20).sentence()
+
+
 def test_silent_tracks_and_those_without_artist_are_counted():
     classifier, manifest = case(60)
     first = classifier.outcomes["/music/0.mp3"]

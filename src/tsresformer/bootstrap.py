@@ -35,10 +35,12 @@ class Summary:
     per_class : metric (precision, recall, f1, roc_auc) to one interval a class
     support : items of each class
     n_groups : groups that the bootstrap resampled
+    n_equal_groups : groups of one size that would weigh as much
     """
 
     n_items: int
     n_groups: int
+    n_equal_groups: float
     overall: dict[str, Interval]
     per_class: dict[str, list[Interval]]
     support: list[int]
@@ -86,10 +88,23 @@ def summarise(
     return Summary(
         n_items=n_items,
         n_groups=n_groups,
+        n_equal_groups=equal_groups(np.bincount(members)),
         overall={k: v[0] for k, v in intervals.items() if not k.startswith("class_")},
         per_class={k[6:]: v for k, v in intervals.items() if k.startswith("class_")},
         support=truth.sum(axis=0).tolist(),
     )
+
+
+def equal_groups(sizes: ArrayLike) -> float:
+    """Return how many groups of one size would weigh as much as groups of these (Kish 1965).
+
+    A bootstrap over few of them, or over many of which one is large, makes rough intervals.
+
+    >>> equal_groups([2, 2, 2]), equal_groups([8, 1, 1])
+    (3.0, 1.5151515151515151)
+    """
+    n = np.asarray(sizes, np.float64)
+    return float(n.sum() ** 2 / np.square(n).sum())
 
 
 @dataclass(frozen=True, slots=True)

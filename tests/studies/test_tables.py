@@ -87,6 +87,58 @@ def test_a_note_tells_of_batches_that_were_computed_in_parts(grid):
     assert "at once" not in " ".join(notes(results, [whole, older]))
 
 
+def test_a_note_tells_of_processors_that_round_differently(grid):
+    results, found = grid('{ front = "plain" }')
+    one, other, older, fitted = (
+        dataclasses.replace(found[0], cells=({"seed": 0, "parts": [part]},))
+        for part in (
+            {"history": [1], "processor": "AVX2"},
+            {"history": [1], "processor": "AVX512"},
+            {"history": [1]},
+            {"params": None},
+        )
+    )
+    assert "networks: AVX2, AVX512. They" in " ".join(notes(results, [one, other, fitted]))
+    assert "networks: AVX2, not recorded. They" in " ".join(notes(results, [one, older]))
+    assert "networks:" not in " ".join(notes(results, [one, one, fitted]))
+
+
+def test_a_note_tells_how_unequal_the_artists_are(grid):
+    results, found = grid('{ front = "plain" }')
+    groups = tuple("large" if i < 30 else f"artist{i}" for i in range(60))
+    large = Shares(found[0].track.right, np.ones(60), groups)
+    uneven = dataclasses.replace(found[0], protocol="official", track=large)
+    assert (
+        "Artists tested: artist-kfold 20, worth 20 of one size (the largest has "
+        "5.0 % of the tracks); official 31, worth 4 of one size (the largest has "
+        "50.0 % of the tracks)."
+    ) in notes(results, [found[0], uneven])
+
+
+def test_a_note_tells_what_the_tuning_chose(study_file, tmp_path):
+    plan = (
+        "[axes]\n[axes.model]\nnet = {}\nsvm = { 'classical.model' = 'svm' }\n"
+        "[tuning]\ntrials = 2\nspace = { 'train.learning_rate' = [2e-3, 1e-3] }\n"
+        "[tuning.own]\nsvm = { 'classical.penalty' = [1.0, 10.0] }\n"
+    )
+    study = load_study(study_file(plan))
+    results = Results(tmp_path, {**study.record(), "cells": []})
+    net, svm = (
+        dataclasses.replace(
+            point({"model": label}, "artist-kfold", [1] * 60),
+            cells=({"seed": 0, "parts": [{"chosen": {key: value}} for value in values]},),
+        )
+        for label, key, values in (
+            ("net", "train.learning_rate", [0.001, 0.001]),
+            ("svm", "classical.penalty", [1.0, 10.0]),
+        )
+    )
+    assert (
+        "Chosen in tuning, one value a fold where they differ, artist-kfold: net learning_rate "
+        "0.001, svm penalty 1 10."
+    ) in notes(results, [net, svm])
+
+
 @pytest.mark.parametrize(
     ("axis", "values", "reference", "label"),
     [

@@ -172,8 +172,10 @@ class EvaluationResult:
 
     @property
     def interval_method(self) -> str:
-        """How the intervals were made."""
-        return f"bootstrap over {self.track.n_groups} {self.unit}"
+        """How the intervals were made; a few large artists make many worth little."""
+        n, equal = self.track.n_groups, self.track.n_equal_groups
+        worth = f", worth {equal:.0f} of one size" if equal < n / 2 else ""
+        return f"bootstrap over {n} {self.unit}{worth}"
 
     def sentence(self) -> str:
         """The main number with its interval, protocol and losses, in one line."""

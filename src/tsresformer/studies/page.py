@@ -261,7 +261,10 @@ def _leakage(results: Results, found: Sequence[Point], gaps: Sequence[Contrast])
 
 def _drawn(points: Sequence[Point]) -> str:
     """What the resamples behind the intervals of these points draw."""
-    return "artist and seed" if any(len(point.cells) > 1 for point in points) else "artist"
+    several = {len(point.cells) > 1 for point in points}
+    if len(several) > 1:
+        return "artist, and by seed where there are several"
+    return "artist and seed" if True in several else "artist"
 
 
 def _accuracies(
@@ -289,6 +292,7 @@ def _accuracies(
 def _differences(plan: Plan, gaps: Sequence[Contrast], where: str, name: str) -> Picture:
     reference = _name_in_text(plan, gaps[0].reference)
     sure = [gap.point.label for gap in gaps if gap.p_holm < figures.SIGNIFICANT]
+    by = _drawn([gaps[0].reference, *(gap.point for gap in gaps)])
     text = f"Beyond chance, in whole tracks: {', '.join(sure) or 'none'}."
     return Picture(
         f"How much better or worse than {reference}{where}",
@@ -297,8 +301,8 @@ def _differences(plan: Plan, gaps: Sequence[Contrast], where: str, name: str) ->
         ),
         f"Difference in accuracy from {reference}, in points: right of the upright line is better. "
         "Filled circles are whole tracks, hollow squares single slices; lines are 95 % intervals "
-        f"of the difference itself, by {_drawn([gap.point for gap in gaps])}. Each mark is blue "
-        "where its own Holm-corrected p, written at the right, tracks above and slices below, is "
+        f"of the difference itself, by {by}. Each mark is blue where its "
+        "own Holm-corrected p, written at the right, tracks above and slices below, is "
         f"less than {figures.SIGNIFICANT}, and grey where the difference may be chance. {text}",
         small_print=True,
         dense=True,

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import io
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tsresformer.bootstrap import Difference, Interval, Shares, difference, share_interval
+from tsresformer.bootstrap import (
+    Difference,
+    Interval,
+    Shares,
+    difference,
+    equal_groups,
+    share_interval,
+)
 from tsresformer.compare import MCNEMAR_WARNING, Answer, answers_of, holm, mcnemar
 from tsresformer.files import atomic_write
 from tsresformer.report.result import percent, span
@@ -300,6 +308,7 @@ def notes(results: Results, found: Sequence[Point]) -> list[str]:
         "95 % intervals: bootstrap over artists, and over seeds where there are several. Training: "
         "all folds of one seed together."
     )
+    texts.append(_artists_note(found))
     if any(len(point.cells) == 1 for point in found):
         texts.append("With one seed, the luck of that one training is not in its intervals.")
     if any(point.leaks for point in found):
@@ -316,18 +325,57 @@ def notes(results: Results, found: Sequence[Point]) -> list[str]:
     if any(point.leaks for point in found) and max(per_track) > 1.05 * min(per_track):
         each = (f"{point.protocol} {n:.1f}" for point, n in zip(found, per_track, strict=True))
         texts.append(f"Slices of a track that are scored together: {', '.join(each)}.")
-    cells = [cell for point in found for cell in point.cells]
-    sizes = {part.get("micro_batch") for cell in cells for part in cell["parts"]} - {None}
+    texts += [text] if (text := _chosen_note(results, found)) else []
+    parts = [part for point in found for cell in point.cells for part in cell["parts"]]
+    sizes = {part.get("micro_batch") for part in parts} - {None}
     if len(sizes) > 1:
         texts.append(
             f"Slices computed at once: {', '.join(map(str, sorted(sizes)))}. Batch norms see no "
             "more; where memory was short, the same seed may give other numbers elsewhere."
+        )
+    processors = {part.get("processor", "not recorded") for part in parts if part.get("history")}
+    if len(processors) > 1:
+        texts.append(
+            f"Processors that trained networks: {', '.join(sorted(processors))}. They round "
+            "differently, so that one seed gives other numbers on each."
         )
     failed = [cell["cell"] for cell in results.cells() if cell["error"]]
     left = len(results.record["cells"]) - len(results.cells())
     texts += [f"Failed cells: {', '.join(failed)}."] if failed else []
     texts += [f"Not run yet: {left} of {len(results.record['cells'])} cells."] if left else []
     return texts
+
+
+def _artists_note(found: Sequence[Point]) -> str:
+    """How many artists the intervals rest on, and how unequal they are."""
+    each = []
+    for point in {point.protocol: point for point in found}.values():
+        sizes = list(Counter(point.track.groups).values())
+        largest = percent(max(sizes) / sum(sizes))
+        each.append(
+            f"{point.protocol} {len(sizes):,}, worth {equal_groups(sizes):,.0f} "
+            f"of one size (the largest has {largest} of the tracks)"
+        )
+    return f"Artists tested: {'; '.join(each)}."
+
+
+def _chosen_note(results: Results, found: Sequence[Point]) -> str:
+    """What the tuning chose, fold by fold where it differs; nothing where nothing was tuned."""
+    if results.plan.tuning is None:
+        return ""
+    chosen: dict[str, list[str]] = {}
+    for point in found:
+        folds = [part["chosen"] for part in point.cells[0]["parts"]]
+        for key in folds[0]:
+            values = [
+                f"{fold[key]:g}" if isinstance(fold[key], float) else str(fold[key])
+                for fold in folds
+            ]
+            text = values[0] if len(set(values)) == 1 else " ".join(values)
+            name = f"{point.label} {key.rpartition('.')[2]} {text}"
+            chosen.setdefault(point.protocol, []).append(name)
+    each = "; ".join(f"{protocol}: {', '.join(texts)}" for protocol, texts in chosen.items())
+    return f"Chosen in tuning, one value a fold where they differ, {each}."
 
 
 def _mcnemar_note(results: Results, found: Sequence[Point]) -> str:
