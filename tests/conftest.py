@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import tiny
 
@@ -21,6 +22,14 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 os.environ.setdefault("RAY_worker_niceness", "0")  # where the machine is shared, they would starve
 os.environ["MPLBACKEND"] = "Agg"
+
+# Whatever a machine is busy with beside them makes examples slow, and files of one test are enough.
+settings.register_profile(
+    "project",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("project")
 
 ROOT = Path(__file__).resolve().parent.parent
 

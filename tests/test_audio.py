@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audio_files import (
@@ -118,9 +118,7 @@ def test_both_decoders_agree_on_the_scale_of_every_number_type(
         [(44100, 22050), (48000, 22050), (8000, 22050), (96000, 16000), (22050, 22050)]
     ),
 )
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25)
 def test_streamed_resampling_equals_soxr_in_one_piece(
     tmp_path: Path, n_samples: int, rates: tuple[int, int]
 ) -> None:
@@ -391,7 +389,7 @@ def test_disk_errors_are_not_taken_for_the_end(
     content=st.binary(max_size=3000),
     prefix=st.sampled_from([b"", b"ID3\x04\0\0\0\0\0\x7f", b"\xff\xfb\x90d"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_random_bytes_end_in_an_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, prefix: bytes
 ) -> None:
@@ -402,7 +400,7 @@ def test_random_bytes_end_in_an_error(
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_mutated_files_end_in_audio_or_an_error(
     tones: dict[str, Path], data: st.DataObject
 ) -> None:

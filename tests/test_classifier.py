@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tsresformer.audio import load
@@ -122,9 +122,7 @@ def test_silent_stretches_have_no_genre_and_do_not_count(classifier, tracks, tmp
     st.floats(1, 20000),
 )
 @example(8000, 384, 12.0, None, 80.0)  # 9 windows of 5 s end at half a frame
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 def test_every_window_of_the_timeline_has_a_slice(
     classifier, sample_rate, hop_length, slice_s, slice_hop_s, seconds
 ):

@@ -47,7 +47,7 @@ def sound(kind, n_samples, sample_rate, seed):
     st.floats(0.6, 4),
     st.integers(0, 99),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @pytest.mark.filterwarnings("ignore:Empty filters detected")
 def test_equals_librosa(config, kind, seconds, seed):
     wave = sound(kind, int(seconds * config.sample_rate), config.sample_rate, seed)
@@ -91,7 +91,7 @@ def test_filter_bank_equals_librosa():
     st.integers(2048, 120_000),
     st.sampled_from([100, 512, 2047, 2048, 2049, 10336]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_stream_is_identical_to_whole_file_however_it_is_divided(cuts, n_samples, hop_length):
     config = FeatureConfig(hop_length=hop_length)
     wave = sound("noise", n_samples, 22050, 3)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsresformer.config import FeatureConfig
@@ -213,7 +213,7 @@ def tracks(draw: st.DrawFn) -> tuple[Track, ...]:
     return tuple(rows)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(tracks(), st.sampled_from(["m.csv", "m.parquet"]))
 def test_writing_and_reading_gives_the_same_tracks(
     tmp_path: Path, rows: tuple[Track, ...], name: str

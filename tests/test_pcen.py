@@ -49,7 +49,7 @@ def streamed(wave, config, edges=()):
     st.sampled_from([128, 512, 2048]),
     st.integers(0, 99),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_equals_librosa_from_the_same_mel_power(gain, bias, power, time_constant, hop, seed):
     pcen = PcenConfig(gain=gain, bias=bias, power=power, time_constant=time_constant)
     config = FeatureConfig(scale="pcen", pcen=pcen, hop_length=hop)
@@ -82,7 +82,7 @@ def test_equals_librosa_from_the_waveform():
 
 
 @given(st.lists(st.integers(0, 80_000), max_size=30), st.sampled_from([100, 512, 10336]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_mean_goes_on_from_block_to_block(cuts, hop_length):
     config = FeatureConfig(scale="pcen", hop_length=hop_length)
     wave = sound(80_000)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tsresformer.config import FeatureConfig, SliceConfig
@@ -30,7 +30,6 @@ slicings = st.builds(
 
 
 @given(slicings, st.integers(1, 900), st.lists(st.integers(1, 200), min_size=1, max_size=20))
-@settings(deadline=None)
 def test_stream_cuts_what_whole_cutting_cuts(slicing, n_frames, sizes):
     log_mel, length = track(n_frames), n_slice_frames(slicing, FEATURES)
     starts = slice_starts(n_frames, slicing, FEATURES)

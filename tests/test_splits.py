@@ -98,7 +98,7 @@ def test_a_manifest_without_usable_rows_is_refused() -> None:
         split(Manifest((track(0, status="silent"), track(1, label=""))), "track")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(manifests(), st.integers(0, 3), st.integers(2, 5))
 def test_kfold_never_divides_an_artist(manifest: Manifest, seed: int, n_folds: int) -> None:
     for fold in range(n_folds):
@@ -255,7 +255,7 @@ def test_a_track_without_a_group_is_an_artist_of_its_own() -> None:
     check_groups(Manifest(rows))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(manifests(), st.sampled_from([0.1, 0.25]), st.integers(0, 3))
 def test_a_development_fold_shares_no_artist_with_the_rest(
     manifest: Manifest, fraction: float, seed: int

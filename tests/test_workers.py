@@ -53,7 +53,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 5.0) -> bool:
     n_workers=st.integers(1, 3),
     ahead=st.integers(1, 4),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_each_item_gives_its_chunks_in_order_and_ends_once(
     counts: list[int], n_workers: int, ahead: int
 ) -> None:

@@ -18,7 +18,7 @@ schema = schemathesis.openapi.from_dict(DOCUMENT)
 
 @pytest.mark.filterwarnings("ignore:Skipped test cases with unsupported payload:UserWarning")
 @schema.parametrize()
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 def test_answers_are_as_documented(case: schemathesis.Case, client: httpx.Client) -> None:
     case.call_and_validate(
         base_url=str(client.base_url),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import httpx
@@ -11,6 +10,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from browsing import TEXT, Open
+from processes import wait_for
 from serve_functions import POISON
 from serving import serving
 
@@ -97,10 +97,8 @@ def test_work_is_cancelled(visit: Open, server: httpx.Client, piece_path: Path) 
     it.page.get_by_role("button", name="Cancel").click()
     expect(it.page.locator("#start-title")).to_be_focused()
     it.shows(it.upload(piece_path))
-    end = time.monotonic() + 10  # the decoder is killed meanwhile; its work would take 300 s
-    while "tsresformer_requests_inside 0.0" not in server.get("/metrics").text:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    idle = "tsresformer_requests_inside 0.0"  # the decoder's work would take 30 s
+    wait_for(lambda: idle in server.get("/metrics").text, 10)
 
 
 def test_upload_shows_its_progress(visit: Open, tmp_path: Path) -> None:
@@ -159,6 +157,39 @@ def test_song_given_before_the_models_are_known_waits_for_them(
     assert held == []
     it.shows(answer.value.json())
     assert sum("/v1/analyse" in url for url in it.requested) == 1
+
+
+def test_models_that_come_late_wipe_no_problem_away(visit: Open) -> None:
+    it = visit()
+    held: list[Route] = []
+    it.page.route("**/v1/models", lambda route: held.append(route))
+    it.page.reload()
+    it.page.get_by_role("button", name="Record").click()
+    denied = it.page.get_by_role("heading", name="The microphone is not allowed")
+    expect(denied).to_be_focused()
+    with it.page.expect_response("**/v1/models"):
+        held.pop().continue_()
+    expect(it.page.locator("#example-list button").first).to_be_attached()
+    expect(denied).to_be_visible()
+
+
+def test_song_given_up_before_the_models_fail_is_not_tried_again(
+    visit: Open, piece_path: Path
+) -> None:
+    it = visit()
+    held: list[Route] = []
+    it.page.route("**/v1/models", lambda route: held.append(route))
+    it.page.reload()
+    it.page.set_input_files("#file", piece_path)
+    expect(it.page.locator("#busy")).to_be_visible()
+    it.page.keyboard.press("Escape")
+    held.pop().abort()
+    expect(it.page.get_by_role("heading", name="The service cannot be reached")).to_be_focused()
+    it.page.get_by_role("button", name="Try again").click()
+    it.until("!document.getElementById('busy').checkVisibility()")
+    held.pop().continue_()
+    expect(it.page.locator("#start-title")).to_be_focused()
+    it.shows(it.upload(piece_path))
 
 
 def test_song_given_before_the_key_is_sent_with_it(visit: Open, piece_path: Path) -> None:

@@ -11,13 +11,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
-import pytest
 
+from processes import wait_for
 from serving import GENRE, Process, renamed
 from tsresformer.bundle import Bundle
 
@@ -72,17 +71,25 @@ def test_sighup_swaps_bundles_without_dropping_a_request(
     assert 'tsresformer_reloads_total{result="failed"} 1.0' in metrics
 
 
+def refuses(port: int) -> bool:
+    """Whether nobody listens any more."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_sigterm_finishes_what_runs(process: Start, piece: bytes) -> None:
-    server = process("--decoders", "1")
+    server = process("--decoders", "1", "--body-stall-s", "60")
     host = f"127.0.0.1:{server.port}"
     with socket.create_connection(("127.0.0.1", server.port), 60) as link:
         head = f"POST /v1/predict HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(piece)}\r\n\r\n"
         link.sendall(head.encode() + piece[:-1])
-        time.sleep(0.3)
+        inside = "tsresformer_requests_inside 1.0"
+        wait_for(lambda: inside in httpx.get(f"http://{host}/metrics").text)
         os.kill(server.pid, signal.SIGTERM)
-        time.sleep(0.5)
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", server.port), 5)
+        wait_for(lambda: refuses(server.port))
         link.sendall(piece[-1:])
         answer = b""
         with contextlib.suppress(ConnectionResetError):

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from processes import wait_for
 from tagged_files import StubClassifier, copied, genres, make, piece
 from tsresformer.tagging.library import Library
 from tsresformer.tagging.plan import Options
@@ -25,30 +26,24 @@ def watched(tmp_path):
     root, rows, asked, stop = tmp_path / "incoming", [], StubClassifier(), threading.Event()
     root.mkdir()
 
-    def work():
+    def work(settle_s):
         with Library(root, Options(policy="replace")) as library:
             tell = rows.append
             tell(None)  # the library is held
-            for row in watch(library, asked, settle_s=SETTLE_S, stop=stop):
+            for row in watch(library, asked, settle_s=settle_s, stop=stop):
                 tell((os.path.relpath(row.path, root), row.status))
 
-    thread = threading.Thread(target=work)
+    threads = []
 
-    def start():
-        thread.start()
+    def start(settle_s=SETTLE_S):
+        threads.append(threading.Thread(target=work, args=[settle_s]))
+        threads[0].start()
         return root, rows, asked.asked
 
     yield start
     stop.set()
-    thread.join(20)
-    assert not thread.is_alive()
-
-
-def wait_for(condition, seconds=15.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
+    threads[0].join(20)
+    assert not threads[0].is_alive()
 
 
 def test_what_is_there_and_what_arrives_is_tagged_once(watched, tune, tmp_path):
@@ -73,24 +68,24 @@ def test_what_is_there_and_what_arrives_is_tagged_once(watched, tune, tmp_path):
 
 
 def test_a_file_is_left_alone_while_it_grows(watched, tune):
-    root, rows, asked = watched()
+    root, rows, asked = watched(settle_s=1.5)
     wait_for(lambda: rows)
     data = tune.read_bytes()
     with open(root / "growing.mp3", "wb", buffering=0) as stream:
-        for part in range(8):
-            stream.write(data[part * len(data) // 8 : (part + 1) * len(data) // 8])
+        for part in range(20):
+            stream.write(data[part * len(data) // 20 : (part + 1) * len(data) // 20])
             assert asked == []
-            time.sleep(SETTLE_S / 2)
+            time.sleep(0.15)
     assert asked == []
     wait_for(lambda: ("growing.mp3", "written") in rows)
     assert genres(root / "growing.mp3") == ("Rock",)
 
 
 def test_a_file_that_leaves_again_is_forgotten(watched, tune, tmp_path):
-    root, rows, _ = watched()
+    root, rows, _ = watched(settle_s=1.5)
     wait_for(lambda: rows)
     copied(tune, root, "gone.mp3")
-    time.sleep(SETTLE_S / 4)
+    time.sleep(0.1)
     (root / "gone.mp3").unlink()
     copied(tune, root, "stays.mp3")
     wait_for(lambda: ("stays.mp3", "written") in rows)

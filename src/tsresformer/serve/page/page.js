@@ -123,8 +123,7 @@ function begin(title, name) {
 async function classify() {
   const signal = begin("Sending", song.name);
   await attempt(async () => {
-    await opened(); // a file may be given before the models are known
-    signal.throwIfAborted();
+    await opened().finally(() => signal.throwIfAborted()); // a file may be given before them
     const analysis = await analyse(song, at("model").value, { onSent, signal });
     result.fill(song, analysis, model().labels);
     show("result");
@@ -252,4 +251,4 @@ addEventListener("dragover", onDrag);
 addEventListener("dragleave", (event) => { if (!event.relatedTarget) at("veil").hidden = true; });
 addEventListener("drop", onDrop);
 addEventListener("keydown", (event) => { if (event.key === "Escape" && !at("busy").hidden) another(); });
-start();
+opened().catch((error) => recorder || complain(error, start)); // what is recorded asks again

@@ -110,7 +110,7 @@ export class Result {
     at("stage").ariaValueText = `${clock(position)} of ${clock(seconds)}, ${genre}`;
     at("play").classList.toggle("playing", player.playing);
     at("play").ariaLabel = player.playing ? "Pause" : "Play";
-    at("play").disabled = player.playable === false;
+    at("play").disabled = !player.playable;
     at("mute").hidden = player.playable !== false;
     if (player.playing) this.followSoon();
   }
