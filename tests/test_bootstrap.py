@@ -137,9 +137,9 @@ def test_groups_must_fit():
 
 def test_a_thousand_resamples_take_seconds():
     data = case(800, 8, 266)
-    start = time.perf_counter()
+    start = time.process_time()
     bootstrap.summarise(*data, n_bootstrap=1000)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def shares(right, groups, count=None):

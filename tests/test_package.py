@@ -7,10 +7,10 @@ import importlib
 import itertools
 import json
 import os
+import resource
 import subprocess
 import sys
 import tarfile
-import time
 import tomllib
 import venv
 import zipfile
@@ -151,11 +151,12 @@ def test_light_modules_import_nothing_of_the_extras() -> None:
 
 def test_help_is_quick() -> None:
     command = [console_script(Path(sys.executable).parent), "--help"]
-    times = []
+    times = []  # of the processor: others may keep the program waiting
     for _ in range(5):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(command, capture_output=True, text=True)
-        times.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert done.returncode == 0, done.stderr
         assert "predict" in done.stdout
     assert min(times) < HELP_LIMIT_S, times

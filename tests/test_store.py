@@ -66,7 +66,7 @@ from tsresformer import store
 from tsresformer.config import FeatureConfig
 from tsresformer.manifest import Manifest
 if __name__ == "__main__":
-    store.TRACKS_PER_SHARD = 7
+    store.TRACKS_PER_SHARD = 2
     features = FeatureConfig(sample_rate=16000, n_fft=512, hop_length=256, n_mels=20)
     store.build_store(Manifest.read(sys.argv[1]), features, sys.argv[2], n_workers=1)
 """
@@ -81,6 +81,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(manifest, tmp_path):
     subprocess.run([*command, str(whole)], check=True)
     process = subprocess.Popen([*command, str(killed)], start_new_session=True)
     while not (killed / "shard-00001.json").exists():
+        assert process.poll() is None
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

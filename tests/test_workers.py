@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import worker_functions
+from processes import descriptors, wait_for
 from tsresformer.errors import AudioError, ChildDiedError, TsResformerError
 from tsresformer.workers import Children, Event, Limits, alive, n_cores, n_threads, stream
 
@@ -36,13 +37,6 @@ def is_alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state not in "ZX"
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 5.0) -> bool:
-    end = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    return condition()
 
 
 # Order and completeness
@@ -90,11 +84,11 @@ def test_a_long_item_holds_up_no_other_at_the_end() -> None:
     started = time.monotonic()
     ends = [
         e.item
-        for e in stream(worker_functions.act, ["sleep 2", "a", "b", "c"], n_workers=2)
+        for e in stream(worker_functions.act, ["sleep 5", "a", "b", "c"], n_workers=2)
         if e.kind == "end"
     ]
-    assert ends == ["a", "b", "c", "sleep 2"]
-    assert time.monotonic() - started < 4
+    assert ends == ["a", "b", "c", "sleep 5"]
+    assert time.monotonic() - started < 8
 
 
 # Poison
@@ -153,10 +147,10 @@ def test_progress_is_a_chunk_or_a_sign_of_life() -> None:
 def test_a_slow_consumer_is_no_stall_and_memory_stays_bounded(tmp_path: Path) -> None:
     progress = tmp_path / "n"
     events = stream(
-        worker_functions.megabytes, [f"{progress}#40"], n_workers=1, limits=Limits(stall_s=0.4)
+        worker_functions.megabytes, [f"{progress}#40"], n_workers=1, limits=Limits(stall_s=1.5)
     )
     next(events)
-    time.sleep(1.2)
+    time.sleep(4)
     assert int(progress.read_text()) <= 3
     assert sum(len(event.value) for event in events if event.kind == "chunk") == 39 * 2**20
 
@@ -220,12 +214,12 @@ def test_children_outlive_the_thread_that_started_them() -> None:
 
 
 def test_a_stream_that_nobody_reads_leaves_no_child_and_no_descriptor() -> None:
-    n_open = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     events = stream(worker_functions.act, ["sleep 60"] * 4, n_workers=2)
     children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
     assert len(children.read_text().split()) >= 2
     del events
-    assert wait_until(lambda: len(os.listdir("/proc/self/fd")) == n_open)
+    wait_for(lambda: descriptors() <= before, 20)
 
 
 PARENT = """
@@ -260,7 +254,7 @@ def test_children_die_with_a_killed_parent(parent: tuple[subprocess.Popen[str], 
     assert len(pids) == 2 and all(map(is_alive, pids))
     process.kill()
     process.wait()
-    assert wait_until(lambda: not any(map(is_alive, pids)), timeout_s=2.0)
+    wait_for(lambda: not any(map(is_alive, pids)), 20)
 
 
 def test_interrupt_ends_everything_with_one_traceback(
@@ -296,12 +290,12 @@ def test_children_stay_from_one_stream_to_the_next() -> None:
         (another, done) = chunks(children.stream(["four"]))
         assert done == "done"
         os.kill(another, signal.SIGKILL)  # while it has nothing to do
-        assert wait_until(lambda: not is_alive(another))
+        wait_for(lambda: not is_alive(another), 20)
         assert chunks(children.stream(["five"]))[1] == "done"
         assert list(children.stream([])) == []
     finally:
         children.close()
-    assert wait_until(lambda: not is_alive(pid))
+    wait_for(lambda: not is_alive(pid), 20)
 
 
 def test_threads_are_the_first_number(monkeypatch: pytest.MonkeyPatch) -> None:

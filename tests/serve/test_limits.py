@@ -80,7 +80,7 @@ def test_endless_chunks_are_refused_at_the_limit(client: httpx.Client, kind: str
     with link_to(client) as link:
         link.sendall(head_of(client, "transfer-encoding: chunked", f"content-type: {kind}"))
         link.sendall(b"%x\r\n" % len(part) + part + b"\r\n")
-        link.settimeout(0.5)
+        link.settimeout(5)
         with contextlib.suppress(OSError):  # the server reads no more
             while n_sent < 3072:
                 link.sendall(chunk)
@@ -89,7 +89,7 @@ def test_endless_chunks_are_refused_at_the_limit(client: httpx.Client, kind: str
                 with contextlib.suppress(BlockingIOError):
                     if link.recv(1, socket.MSG_PEEK):
                         break
-                link.settimeout(0.5)
+                link.settimeout(5)
         link.settimeout(10)
         answer = read_all(link)
     assert answer.startswith(b"HTTP/1.1 413 ")
@@ -128,9 +128,9 @@ def test_slow_body_is_ended_in_bounded_time(client: httpx.Client, pause_s: float
 def test_slow_headers_are_dropped_and_hold_up_nobody(
     client: httpx.Client, piece: bytes, text: str
 ) -> None:
+    started = time.monotonic()
     with contextlib.ExitStack() as stack:
         links = [stack.enter_context(link_to(client)) for _ in range(30)]
-        started = time.monotonic()
         for link in links:
             link.sendall(text.encode())
         assert client.post("/v1/predict", content=piece).status_code == 200
@@ -183,7 +183,7 @@ def test_full_queue_turns_away_at_once() -> None:
             answer = client.post("/v1/predict", content=body)
             problem(answer, 503, "busy")
             assert int(answer.headers["retry-after"]) > 0
-            assert time.monotonic() - started < 0.5
+            assert time.monotonic() - started < 1.5  # in line, it would wait for 2.3 s
             assert client.get("/healthz").status_code == 200
             problem(first.result(), 504, "timeout")
 

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import worker_functions
+from processes import wait_for
 from tsresformer.classifier import BATCH_SLICES, Classifier
 from tsresformer.commands.serve import serve as serve_command
 from tsresformer.config import FeatureConfig, SliceConfig
@@ -62,9 +63,9 @@ def run(pool: Decoders[str, Any], item: str, seconds: float) -> list[Any]:
 def test_children_stay_for_the_next_item(decoders: Any) -> None:
     pids = {decoders.run("a")[0] for _ in range(10)}
     assert len(pids) == 1  # the one that was used last is the warmest
-    with ThreadPoolExecutor(2) as threads:
-        pids = {messages[0] for messages in threads.map(decoders.run, ["work 3"] * 2)}
-    assert len(pids) == 2
+    one, two = (decoders.pool.run("a", Deadline(20)) for _ in range(2))
+    assert len({next(one), next(two)}) == 2
+    assert [*one, *two] == ["done"] * 2
     assert not decoders.lost
 
 
@@ -84,7 +85,8 @@ def test_error_leaves_a_child_and_death_replaces_it(decoders: Any) -> None:
 def test_child_that_was_killed_while_idle_costs_nobody_anything(decoders: Any) -> None:
     pid = decoders.run("a")[0]
     os.kill(pid, signal.SIGKILL)
-    time.sleep(0.2)
+    stat = Path(f"/proc/{pid}/stat")
+    wait_for(lambda: not stat.exists() or " Z " in stat.read_text())
     found = decoders.run("a")
     assert found[1] == "done"
     assert found[0] != pid
@@ -100,9 +102,9 @@ def test_child_that_could_not_start_is_started_later(
             decoders.run("segfault")
         with pytest.raises(OSError, match="nothing"):
             decoders.run("a")
-    with ThreadPoolExecutor(2) as threads:
-        found = list(threads.map(decoders.run, ["work 5"] * 2))
-    assert len({messages[0] for messages in found}) == 2
+    one, two = (decoders.pool.run("a", Deadline(20)) for _ in range(2))
+    assert len({next(one), next(two)}) == 2
+    assert [*one, *two] == ["done"] * 2
 
 
 def test_deadline_ends_a_child_that_makes_progress(decoders: Any) -> None:
@@ -123,12 +125,11 @@ def test_abandoned_item_frees_its_child(decoders: Any) -> None:
 
 
 def test_waiting_for_a_child_ends_with_the_deadline(decoders: Any) -> None:
-    with ThreadPoolExecutor(2) as threads:
-        busy = [threads.submit(decoders.run, "work 15") for _ in range(2)]
-        time.sleep(0.3)
-        with pytest.raises(StalledError, match="no decoder became free"):
-            decoders.run("a", 0.3)
-        assert [one.result()[1] for one in busy] == ["done", "done"]
+    one, two = (decoders.pool.run("a", Deadline(20)) for _ in range(2))
+    next(one), next(two)
+    with pytest.raises(StalledError, match="no decoder became free"):
+        decoders.run("a", 0.3)
+    assert [*one, *two] == ["done"] * 2
 
 
 def test_child_that_cannot_import_its_function_says_so() -> None:
