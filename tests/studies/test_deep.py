@@ -11,7 +11,7 @@ from tsresformer.store import FeatureStore
 from tsresformer.studies import deep
 from tsresformer.training import memory
 from tsresformer.training.module import GenreModule
-from tsresformer.training.run import Run
+from tsresformer.training.run import Run, processor
 
 pytestmark = pytest.mark.torch
 
@@ -45,10 +45,11 @@ def test_a_training_whose_files_have_moved_begins_anew(noisy, tmp_path, monkeypa
     assert run.record["manifest_key"] == moved.key() != manifest.key()
 
 
-def test_a_cell_knows_how_many_slices_were_computed_at_once(noisy, tmp_path, monkeypatch):
+def test_a_cell_knows_how_and_by_what_it_was_trained(noisy, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 1e3)
     manifest, store = Manifest.read(noisy / "m.csv"), FeatureStore.open(noisy / "store")
     config = load_config("ts_resformer", [*SETTINGS, "train.epochs=1"])
     folder = deep.train(config, manifest, store, tmp_path / "work")
     _, facts = deep.score(folder, manifest, store, "validation", n_workers=1)
     assert facts["micro_batch"] == 2
+    assert facts["processor"] == processor() != ""

@@ -52,9 +52,6 @@ def score(
     folder: Path, manifest: Manifest, store: FeatureStore, split: str, n_workers: int | None
 ) -> tuple[EvaluationResult, dict[str, Any]]:
     """Export a finished training and score the bundle; also return what the table wants."""
-    import torch
-    from torch.backends.cpu import get_cpu_capability
-
     from tsresformer.export import export
     from tsresformer.training.run import Run
 
@@ -65,7 +62,6 @@ def score(
     begun = time.monotonic()
     result = evaluate(path, manifest, split=split, n_workers=n_workers, n_bootstrap=0)
     cost = bundle.record["cost"]
-    gpu = torch.cuda.is_available()
     facts = {
         "train_s": run.result["seconds"],
         "epochs": run.result["epochs"],
@@ -75,7 +71,7 @@ def score(
         "params": cost["parameters"],
         "macs": cost["multiply_adds"],
         "micro_batch": run.record["micro_batch"],
-        "processor": torch.cuda.get_device_name() if gpu else get_cpu_capability(),
+        "processor": run.record["versions"].get("processor", ""),
         "n_frames": cost["n_frames"],
         "history": run.history(),
     }

@@ -333,7 +333,7 @@ def notes(results: Results, found: Sequence[Point]) -> list[str]:
             f"Slices computed at once: {', '.join(map(str, sorted(sizes)))}. Batch norms see no "
             "more; where memory was short, the same seed may give other numbers elsewhere."
         )
-    processors = {part.get("processor", "not recorded") for part in parts if part.get("history")}
+    processors = {part.get("processor") or "not recorded" for part in parts if part.get("history")}
     if len(processors) > 1:
         texts.append(
             f"Processors that trained networks: {', '.join(sorted(processors))}. They round "

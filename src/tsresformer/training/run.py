@@ -77,6 +77,13 @@ _UNREADABLE = (
 )
 
 
+def processor() -> str:
+    """What trains here: the GPU, or the processor's widest vectors, which decide how it rounds."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return torch.backends.cpu.get_cpu_capability()
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder; `record` is what ``run.json`` says."""
@@ -94,6 +101,7 @@ class Run:
             "versions": {
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("ts-resformer", "torch", "pytorch-lightning")},
+                "processor": processor(),
             },
         }
         run = cls(folder, record)
