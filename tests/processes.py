@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,12 +18,12 @@ def wait_for(condition: Callable[[], object], seconds: float = 300.0) -> None:
         time.sleep(0.02)
 
 
-def descriptors() -> set[str]:
-    """What this process has open."""
-    found = set()
+def descriptors() -> Counter[str]:
+    """What this process has open, and how often."""
+    found: Counter[str] = Counter()
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):  # the listing itself is closed by now
-            found.add(os.readlink(f"/proc/self/fd/{name}"))
+            found[os.readlink(f"/proc/self/fd/{name}")] += 1
     return found
 
 

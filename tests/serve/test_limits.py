@@ -19,6 +19,7 @@ import pytest
 import soundfile
 
 from audio_files import tone, wav_header, write
+from processes import descriptors
 from serve_functions import POISON
 from serving import GENRE, problem, serving
 
@@ -27,10 +28,7 @@ MEBIBYTE = 2**20
 
 def open_files() -> int:
     """Files without a name that this process, the server, has open."""
-    links = []
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            links.append(os.readlink(entry))
+    links = descriptors().elements()
     return sum(link.endswith("(deleted)") and "/tmp" in link for link in links)
 
 

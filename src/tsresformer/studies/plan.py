@@ -141,12 +141,12 @@ class Plan(Section):
         """The values of an axis as tables name them."""
         if axis == "protocol":
             return list(self.protocols)
-        return [_label(value) for value in self.axes.get(axis, ())]
+        return [label_of(value) for value in self.axes.get(axis, ())]
 
     @property
     def reference_labels(self) -> dict[str, str]:
         """The axis of the reference, and its value as tables name it."""
-        return {axis: _label(value) for axis, value in self.reference.items()}
+        return {axis: label_of(value) for axis, value in self.reference.items()}
 
     @property
     def fold_numbers(self) -> tuple[int, ...]:
@@ -305,7 +305,7 @@ class Study:
             if isinstance(values, dict):
                 choices.append([(axis, name, keys) for name, keys in values.items()])
             else:
-                choices.append([(axis, _label(v), {axis: v}) for v in values])
+                choices.append([(axis, label_of(v), {axis: v}) for v in values])
         for point in itertools.product(*choices):
             yield (
                 {axis: label for axis, label, _ in point},
@@ -394,11 +394,12 @@ def _texts(settings: Mapping[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
 
 
-def _label(value: object) -> str:
+def label_of(value: object) -> str:
+    """A value of a setting, as names and tables have it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return "-".join(map(_label, value))
+        return "-".join(map(label_of, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -25,6 +25,7 @@ from tsresformer.report.result import percent, span
 from tsresformer.splits import Protocol
 from tsresformer.spreadsheet import write_rows
 from tsresformer.studies.budget import duration
+from tsresformer.studies.plan import label_of
 from tsresformer.studies.results import Results
 
 TABLE, MARKDOWN, LATEX = "results.csv", "table.md", "table.tex"
@@ -367,10 +368,7 @@ def _chosen_note(results: Results, found: Sequence[Point]) -> str:
     for point in found:
         folds = [part["chosen"] for part in point.cells[0]["parts"]]
         for key in folds[0]:
-            values = [
-                f"{fold[key]:g}" if isinstance(fold[key], float) else str(fold[key])
-                for fold in folds
-            ]
+            values = [label_of(fold[key]) for fold in folds]
             text = values[0] if len(set(values)) == 1 else " ".join(values)
             name = f"{point.label} {key.rpartition('.')[2]} {text}"
             chosen.setdefault(point.protocol, []).append(name)
