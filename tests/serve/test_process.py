@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -23,10 +23,30 @@ from tsresformer.bundle import Bundle
 Start = Callable[..., Process]
 
 
-def answers(port: int, piece: bytes, model: str, until: threading.Event) -> Iterator[int]:
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-        while not until.is_set():
-            yield client.post(f"/v1/predict?model={model}", content=piece).status_code
+class Asking(threading.Thread):
+    """A client that asks one question after another until it is told to stop."""
+
+    def __init__(self, port: int, piece: bytes, model: str) -> None:
+        super().__init__()
+        self._port, self._piece, self._model = port, piece, model
+        self._enough = threading.Event()
+        self.statuses: list[int] = []
+
+    def run(self) -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=60) as client:
+            while not self._enough.is_set():
+                answer = client.post(f"/v1/predict?model={self._model}", content=self._piece)
+                self.statuses.append(answer.status_code)
+
+    def wait_for_answer(self) -> None:
+        """Wait until a question that was asked from now on has its answer."""
+        answers = len(self.statuses) + 2  # the first may have been asked before
+        wait_for(lambda: len(self.statuses) >= answers)
+
+    def end(self) -> list[int]:
+        self._enough.set()
+        self.join(60)
+        return self.statuses
 
 
 def test_sighup_swaps_bundles_without_dropping_a_request(
@@ -37,10 +57,7 @@ def test_sighup_swaps_bundles_without_dropping_a_request(
     link = tmp_path / "current"
     link.symlink_to("first")
     server = process("--model", "fma-small", "--model", str(link), "--decoders", "1")
-    done, statuses = threading.Event(), []
-    asking = threading.Thread(
-        target=lambda: statuses.extend(answers(server.port, piece, "mine", done))
-    )
+    asking = Asking(server.port, piece, "mine")
     with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client:
 
         def confidence() -> float:
@@ -49,6 +66,7 @@ def test_sighup_swaps_bundles_without_dropping_a_request(
 
         sure = confidence()
         asking.start()
+        asking.wait_for_answer()
         link.unlink()
         link.symlink_to("second")
         os.kill(server.pid, signal.SIGHUP)
@@ -56,15 +74,14 @@ def test_sighup_swaps_bundles_without_dropping_a_request(
         listed = {m["name"]: m["sha256"] for m in client.get("/v1/models").json()["models"]}
         assert listed["mine"] == second.hash != first.hash
         assert confidence() < sure - 0.2
+        asking.wait_for_answer()
 
         (tmp_path / "second" / "model.onnx").write_bytes(b"damaged")
         os.kill(server.pid, signal.SIGHUP)
         assert "damaged" in server.wait_for("the bundles were not swapped")
         assert client.get("/readyz").status_code == 200
-        done.set()
-        asking.join(60)
-        assert len(statuses) > 2
-        assert set(statuses) == {200}
+        asking.wait_for_answer()
+        assert set(asking.end()) == {200}
         metrics = client.get("/metrics").text
     assert f'tsresformer_model{{model="mine",sha256="{second.hash}"}} 1.0' in metrics
     assert first.hash not in metrics
