@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import torch
 
 from studies_of import TINY
 from tsresformer.config import load_config
@@ -11,7 +12,7 @@ from tsresformer.store import FeatureStore
 from tsresformer.studies import deep
 from tsresformer.training import memory
 from tsresformer.training.module import GenreModule
-from tsresformer.training.run import Run, processor
+from tsresformer.training.run import Run
 
 pytestmark = pytest.mark.torch
 
@@ -47,9 +48,11 @@ def test_a_training_whose_files_have_moved_begins_anew(noisy, tmp_path, monkeypa
 
 def test_a_cell_knows_how_and_by_what_it_was_trained(noisy, tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 1e3)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     manifest, store = Manifest.read(noisy / "m.csv"), FeatureStore.open(noisy / "store")
     config = load_config("ts_resformer", [*SETTINGS, "train.epochs=1"])
     folder = deep.train(config, manifest, store, tmp_path / "work")
     _, facts = deep.score(folder, manifest, store, "validation", n_workers=1)
     assert facts["micro_batch"] == 2
-    assert facts["processor"] == processor() != ""
+    vectors = torch.backends.cpu.get_cpu_capability()
+    assert torch.cuda.is_available() or facts["processor"] == f"{vectors} with 1 thread"

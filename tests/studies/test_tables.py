@@ -87,19 +87,23 @@ def test_a_note_tells_of_batches_that_were_computed_in_parts(grid):
     assert "at once" not in " ".join(notes(results, [whole, older]))
 
 
-def test_a_note_tells_of_processors_that_round_differently(grid):
+def test_a_note_tells_of_processors_and_threads_that_round_differently(grid):
     results, found = grid('{ front = "plain" }')
     one, other, older, fitted = (
         dataclasses.replace(found[0], cells=({"seed": 0, "parts": [part]},))
         for part in (
-            {"history": [1], "processor": "AVX2"},
-            {"history": [1], "processor": "AVX512"},
+            {"history": [1], "processor": "AVX512 with 1 thread"},
+            {"history": [1], "processor": "AVX512 with 2 threads"},
             {"history": [1]},
             {"params": None},
         )
     )
-    assert "networks: AVX2, AVX512. They" in " ".join(notes(results, [one, other, fitted]))
-    assert "networks: AVX2, not recorded. They" in " ".join(notes(results, [one, older]))
+    assert "networks: AVX512 with 1 thread, AVX512 with 2 threads. They" in " ".join(
+        notes(results, [one, other, fitted])
+    )
+    assert "networks: AVX512 with 1 thread, not recorded. They" in " ".join(
+        notes(results, [one, older])
+    )
     assert "networks:" not in " ".join(notes(results, [one, one, fitted]))
 
 

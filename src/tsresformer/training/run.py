@@ -78,10 +78,12 @@ _UNREADABLE = (
 
 
 def processor() -> str:
-    """What trains here: the GPU, or the processor's widest vectors, which decide how it rounds."""
+    """What trains here and decides how sums round: the GPU, or widest vectors and threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return torch.backends.cpu.get_cpu_capability()
+    n_threads = torch.get_num_threads()
+    threads = "1 thread" if n_threads == 1 else f"{n_threads} threads"
+    return f"{torch.backends.cpu.get_cpu_capability()} with {threads}"
 
 
 @dataclass(frozen=True)
