@@ -184,7 +184,7 @@ def test_tracks_are_paired_by_the_first_seed_that_both_have(grid):
 def test_mcnemar_is_never_told_without_its_warning(grid):
     results, found = grid('{ front = "plain" }')
     text = " ".join(notes(results, found))
-    assert "McNemar's p, not corrected, artist-kfold: 1, se " in text
+    assert "McNemar's p, of the first seed alone and not corrected, artist-kfold: 1, se " in text
     assert MCNEMAR_WARNING in text
     assert "McNemar" not in " ".join(notes(*grid('{ protocol = "official" }')))
 

@@ -148,7 +148,9 @@ def _contrast_note(plan: Plan, *, paired: bool) -> str:
         "A minus sign means that it is worse than the reference. P-values by a bootstrap over "
         f"artists; Holm's correction is over {family}, for tracks and for slices by themselves."
     )
-    return f"{text} {MCNEMAR_WARNING}; it is of one seed and not corrected." if paired else text
+    if not paired:
+        return text
+    return f"{text} {MCNEMAR_WARNING}; it is of the first seed alone and not corrected."
 
 
 def _contrast_row(gap: Contrast, *, paired: bool) -> dict[str, Any]:

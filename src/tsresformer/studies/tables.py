@@ -386,7 +386,7 @@ def _mcnemar_note(results: Results, found: Sequence[Point]) -> str:
     if not tests:
         return ""
     each = "; ".join(f"{protocol}: {', '.join(texts)}" for protocol, texts in tests.items())
-    return f"McNemar's p, not corrected, {each}. {MCNEMAR_WARNING}."
+    return f"McNemar's p, of the first seed alone and not corrected, {each}. {MCNEMAR_WARNING}."
 
 
 def write_tables(results: Results) -> list[Point]:
