@@ -41,7 +41,8 @@ class Asking(threading.Thread):
     def wait_for_answer(self) -> None:
         """Wait until a question that was asked from now on has its answer."""
         answers = len(self.statuses) + 2  # the first may have been asked before
-        wait_for(lambda: len(self.statuses) >= answers)
+        wait_for(lambda: len(self.statuses) >= answers or not self.is_alive())
+        assert self.is_alive(), "a request was dropped"
 
     def end(self) -> list[int]:
         self._enough.set()
